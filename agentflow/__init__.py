@@ -1,0 +1,49 @@
+"""agentflow: event-driven agents in structured concurrency, on trio and on asyncio.
+
+General layout:
+
+- values: `_events`, `_records`, `_reports`, `_errors`, `_ids`
+- decisions, which never wait: `_routing`, `_failure`, `_joining`, `_ledger`
+- the session: `_engine` (each step), `_workers` (the tasks), `_flow` and `_dispatcher`
+- agents: `_agents`, `_aggregator`, `_memory`
+- the edges are packages of their own: `agentflow.llm`, `agentflow.tracing`,
+  `agentflow.testing`
+
+Start reading with `_dispatcher`.
+"""
+
+from agentflow._agents import BaseAgent as BaseAgent, BaseAsyncAgent as BaseAsyncAgent
+from agentflow._aggregator import AsyncAggregatorAgent as AsyncAggregatorAgent
+from agentflow._dispatcher import AsyncDispatcher as AsyncDispatcher
+from agentflow._errors import (
+    AgentFlowError as AgentFlowError,
+    EventTypeError as EventTypeError,
+    FlowBudgetExceeded as FlowBudgetExceeded,
+    FlowCancelled as FlowCancelled,
+    FlowFailed as FlowFailed,
+    FlowStalled as FlowStalled,
+    HandlerReturnError as HandlerReturnError,
+    NoResult as NoResult,
+    QueueFull as QueueFull,
+    RoutingError as RoutingError,
+    SessionError as SessionError,
+    UsageError as UsageError,
+    WouldDeadlock as WouldDeadlock,
+)
+from agentflow._events import (
+    AgentFailed as AgentFailed,
+    Event as Event,
+    TerminateEvent as TerminateEvent,
+)
+from agentflow._failure import Retry as Retry
+from agentflow._flow import Flow as Flow
+from agentflow._memory import SharedWorkingMemory as SharedWorkingMemory
+from agentflow._reports import (
+    AgentStatistics as AgentStatistics,
+    DispatcherStatistics as DispatcherStatistics,
+    FlowStatistics as FlowStatistics,
+    StopReport as StopReport,
+    Undelivered as Undelivered,
+)
+from agentflow._routing import Route as Route, Router as Router
+from agentflow._waiting import wait_for as wait_for

@@ -1,0 +1,59 @@
+"""Which delivery and which session the running code belongs to.
+
+The session sets this before each handler, so that what a handler calls, however deep, and
+the tasks it starts, know their event and flow. It is how LLM calls find theirs, and the
+recorder that is to be told of them.
+"""
+
+from contextvars import ContextVar
+from typing import Protocol
+
+from agentflow._errors import SessionError
+from agentflow._ledger import Delivery
+from agentflow._memory import SharedWorkingMemory
+from agentflow._records import Record
+
+
+class Teller(Protocol):
+    """What takes the records of a session."""
+
+    def tell(self, record: Record) -> None:
+        """Take one record."""
+        ...
+
+
+current_delivery: ContextVar[Delivery | None] = ContextVar(
+    "agentflow_delivery", default=None
+)
+current_memory: ContextVar[SharedWorkingMemory | None] = ContextVar(
+    "agentflow_memory", default=None
+)
+current_recorder: ContextVar[Teller | None] = ContextVar(
+    "agentflow_recorder", default=None
+)
+carried: ContextVar[tuple[object, ...]] = ContextVar("agentflow_carried", default=())
+"""What flows that are opened here take along to wherever their handlers run."""
+
+
+def carried_now() -> tuple[object, ...]:
+    """Return what is carried here: by the running task, and by the flow it works for."""
+    own = carried.get()
+    delivery = current_delivery.get()
+    if delivery is None:
+        return own
+    flow: tuple[object, ...] = getattr(delivery.root.flow, "carried", ())
+    return (*flow, *[x for x in own if not any(x is y for y in flow)])
+
+
+def session_memory(agent: str) -> SharedWorkingMemory:
+    """Return the memory of the session that runs this code.
+
+    Raises:
+        SessionError: No session does.
+    """
+    memory = current_memory.get()
+    if memory is None:
+        raise SessionError(
+            f"{agent} has a shared_working_memory only while a session runs its handler"
+        )
+    return memory

@@ -1,0 +1,407 @@
+"""The ledger: what is queued, running and done, per flow, per root and per agent.
+
+Theory of operation.
+
+- A *delivery* is one event on its way to one agent. From the moment its event is accepted
+  until it has been handled or dropped it stands in the ``pending`` set of its *root*: the
+  event from outside that it descends from. There are no counters to keep in step; what is
+  open is what stands in the sets.
+- A *flow* is the roots of one correlation id. It is idle when it has no open root. When a
+  delivery is done, what it emitted has been entered before, so a flow cannot look idle in
+  between.
+- A *lane* is an agent's way in: so many of its deliveries may be underway, the others
+  wait in its backlog in order of arrival. A delivery that got its place in the lane stands
+  in ``ready`` until a worker takes it. When it is done, its place passes to the next in
+  the backlog.
+- *Cutting* a flow drops what is queued and names what is running, so that the session can
+  cancel that. A dropped delivery leaves the sets at once; in ``ready`` or a backlog it
+  stays as a dead entry until a worker comes across it, so a cut costs as much as the flow
+  is large, however much else is queued. Backlogs with more dead entries than live ones
+  are swept.
+- ``held`` flows stay known while idle, since their owner may still dispatch into them;
+  every other flow is forgotten when it becomes idle.
+
+Nothing here awaits, reads a clock or draws a number; each method changes the state in one
+step and returns what the session has to act on.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Literal, Protocol
+
+import attrs
+
+from agentflow._events import AgentFailed, Event
+from agentflow._failure import Retry
+from agentflow._handlers import Handler
+
+FlowStatus = Literal["open", "failed", "cancelled", "terminated"]
+
+Listener = Callable[[Event, bool], object]
+"""Told of an event and whether it came from outside; true if it waited for this one."""
+
+_SWEEP_FROM = 32
+"""Dead entries below this many are not worth a sweep of the backlog."""
+
+
+class Runner(Protocol):
+    """What a delivery is in the hands of: a worker, or the wait before a retry."""
+
+    @property
+    def handling(self) -> bool:
+        """Whether the agent has begun, so that a cancellation interrupts it."""
+        ...
+
+    def cancel(self, reason: str) -> None:
+        """Interrupt it."""
+        ...
+
+
+class _Gone:
+    """In the place of a runner: the delivery is handled or dropped."""
+
+    handling = False
+
+    def cancel(self, reason: str) -> None:
+        raise AssertionError(f"cancelled what is over: {reason}")
+
+
+GONE: Runner = _Gone()
+
+
+class Lane:
+    """How many deliveries an agent takes at a time, and those that wait."""
+
+    __slots__ = ("backlog", "dead", "limit", "returning", "running")
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit: int = sys.maxsize if limit is None else limit
+        self.running: int = 0
+        self.backlog: deque[Delivery] = deque()
+        self.dead: int = 0
+        self.returning: deque[Callable[[], object]] = deque()
+        """Handlers that stood aside and want their place back, before any newcomer."""
+
+
+@attrs.frozen(kw_only=True, slots=True, eq=False)
+class Target:
+    """One agent as the session sees it, with the retry policy of one route."""
+
+    handler: Handler
+    name: str
+    call: Callable[[Event], Awaitable[object]]
+    lane: Lane
+    retry: Retry | None
+
+
+class Delivery:
+    """One event on its way to one agent: the unit of work."""
+
+    __slots__ = ("event", "root", "runner", "target")
+
+    attempt = 1
+    """Which attempt at handling it this is."""
+
+    def __init__(self, event: Event, target: Target, root: "Root") -> None:
+        self.event: Event = event
+        self.target: Target = target
+        self.root: Root = root
+        self.runner: Runner | None = None
+
+
+class Redelivery(Delivery):
+    """A delivery whose earlier attempts failed."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, before: Delivery) -> None:
+        super().__init__(before.event, before.target, before.root)
+        self.attempt: int = before.attempt + 1
+
+
+class Root:
+    """An event from outside and everything that came of it."""
+
+    __slots__ = ("counted", "flow", "pending")
+
+    def __init__(self, flow: "FlowState", *, counted: bool) -> None:
+        self.flow: FlowState = flow
+        self.counted: bool = counted
+        self.pending: dict[Delivery, None] = {}
+        """In order of acceptance."""
+
+
+class FlowState:
+    """What the session knows of one correlation id."""
+
+    __slots__ = (
+        "_budget",
+        "correlation_id",
+        "events",
+        "failures",
+        "held",
+        "is_left",
+        "limit",
+        "listeners",
+        "on_cut",
+        "on_idle",
+        "reason",
+        "roots",
+        "started",
+        "status",
+    )
+
+    def __init__(self, correlation_id: str, started: float, budget: int) -> None:
+        self.correlation_id: str = correlation_id
+        self.started: float = started
+        self.events: int = 0
+        self.limit: int = budget
+        """Up to how many events the engine may take its short way: 0 while somebody
+        listens, and when the flow has ended."""
+        self._budget = budget
+        self.status: FlowStatus = "open"
+        self.reason: str = ""
+        self.roots: set[Root] = set()
+        self.failures: list[AgentFailed] = []
+        self.held: bool = False
+        """Whether an owner has it, in a block or a call."""
+        self.is_left: bool = False
+        """Whether that owner only waits for its end any more."""
+        self.on_cut: Callable[[str], object] | None = None
+        self.on_idle: list[Callable[[], object]] = []
+        self.listeners: list[Listener] = []
+        """Told of each event, and whether it came from outside."""
+
+    def listen(self, listener: "Listener") -> None:
+        """Tell somebody of each event from now on."""
+        self.listeners.append(listener)
+        self.limit = 0
+
+    def unlisten(self, listener: "Listener") -> None:
+        """Tell them no more."""
+        self.listeners.remove(listener)
+        if not self.listeners and self.status == "open":
+            self.limit = self._budget
+
+    def deliveries(self) -> Iterator[Delivery]:
+        """Yield what is queued or running."""
+        for root in self.roots:
+            yield from root.pending
+
+
+@attrs.define
+class Cut:
+    """What a cut flow was in the middle of.
+
+    Attributes:
+        dropped: Deliveries no agent has begun, in order of their events.
+        running: Deliveries whose handlers the session has to cancel.
+        went_idle: Whether the cut made the flow idle.
+    """
+
+    dropped: list[Delivery] = attrs.field(factory=list[Delivery])
+    running: list[Delivery] = attrs.field(factory=list[Delivery])
+    went_idle: bool = False
+
+
+class Ledger:
+    """The books of one session."""
+
+    __slots__ = ("busy", "flows", "handled", "on_queued", "ready", "unfinished")
+
+    def __init__(self) -> None:
+        self.flows: dict[str, FlowState] = {}
+        self.ready: deque[Delivery] = deque()
+        self.on_queued: Callable[[Lane], object] = _nobody
+        """Told of a lane when a delivery queues up in it."""
+        self.handled: int = 0
+        """Deliveries that have ended, one way or another, but were not dropped."""
+        self.busy: int = 0
+        """Flows that are not idle."""
+        self.unfinished: int = 0
+        """Counted roots that are not finished: what ``capacity`` bounds."""
+
+    def new_flow(self, correlation_id: str, now: float, budget: int) -> FlowState:
+        """Enter the flow of an id that has none.
+
+        Args:
+            correlation_id: The id.
+            now: The time in seconds.
+            budget: See `FlowState.limit`.
+
+        Returns:
+            The flow.
+        """
+        assert correlation_id not in self.flows
+        flow = self.flows[correlation_id] = FlowState(correlation_id, now, budget)
+        return flow
+
+    def open_root(self, flow: FlowState, *, counted: bool) -> Root:
+        """Enter a new event from outside; `close_if_done` must follow its deliveries.
+
+        Args:
+            flow: Where it belongs.
+            counted: Whether it takes room at the door.
+
+        Returns:
+            The root for its deliveries.
+        """
+        root = Root(flow, counted=counted)
+        if not flow.roots:
+            self.busy += 1
+        flow.roots.add(root)
+        self.unfinished += counted
+        return root
+
+    def accept(self, event: Event, targets: tuple[Target, ...], root: Root) -> None:
+        """Enter a delivery of `event` for each target."""
+        pending = root.pending
+        for target in targets:
+            delivery = Delivery(event, target, root)
+            pending[delivery] = None
+            lane = target.lane  # what follows is `_queue`, in line for speed
+            if lane.running < lane.limit:
+                lane.running += 1
+                self.ready.append(delivery)
+            else:
+                lane.backlog.append(delivery)
+                self.on_queued(lane)
+
+    def finish(self, delivery: Delivery) -> bool:
+        """Strike out a delivery that was handled.
+
+        What the handler emitted must have been entered before.
+
+        Returns:
+            Whether its root is done now; then `close_if_done` must follow.
+        """
+        self.handled += 1
+        delivery.runner = GONE
+        lane = delivery.target.lane
+        if lane.backlog or lane.returning:
+            self.release(lane)
+        else:
+            lane.running -= 1
+        pending = delivery.root.pending
+        pending.pop(delivery, None)
+        return not pending
+
+    def close_if_done(self, root: Root) -> bool:
+        """Close a root without open deliveries; return whether its flow is idle now."""
+        flow = root.flow
+        if root.pending or root not in flow.roots:
+            return False
+        flow.roots.discard(root)
+        self.unfinished -= root.counted
+        if flow.roots:
+            return False
+        self.busy -= 1
+        return True
+
+    def release(self, lane: Lane) -> None:
+        """Give a place in a lane to whoever returns to it, or is next in its backlog."""
+        if lane.returning:
+            lane.returning.popleft()()
+            return
+        backlog = lane.backlog
+        while backlog:
+            delivery = backlog.popleft()
+            if delivery.runner is None:
+                self.ready.append(delivery)
+                return
+            self._bury(lane)
+        lane.running -= 1
+
+    def skip(self, delivery: Delivery) -> None:
+        """Pass over a dead entry that had its place in the lane already."""
+        lane = delivery.target.lane
+        self._bury(lane)
+        self.release(lane)
+
+    @staticmethod
+    def _bury(lane: Lane) -> None:
+        if lane.dead:  # a sweep has set it to 0 with some still in `ready`
+            lane.dead -= 1
+
+    def defer(self, delivery: Delivery, runner: Runner) -> Delivery:
+        """Leave the lane until the next attempt; return the delivery for that."""
+        again = Redelivery(delivery)
+        again.runner = runner
+        pending = delivery.root.pending
+        pending[again] = None
+        pending.pop(delivery, None)
+        delivery.runner = GONE
+        self.release(delivery.target.lane)
+        return again
+
+    def resume(self, delivery: Delivery) -> None:
+        """Queue a deferred delivery again, behind what has arrived meanwhile."""
+        delivery.runner = None
+        self._queue(delivery)
+
+    def _queue(self, delivery: Delivery) -> None:
+        lane = delivery.target.lane
+        if lane.running < lane.limit:
+            lane.running += 1
+            self.ready.append(delivery)
+        else:
+            lane.backlog.append(delivery)
+            self.on_queued(lane)
+
+    def cut(self, flow: FlowState, status: FlowStatus, reason: str) -> Cut:
+        """End a flow: drop what is queued, name what is running.
+
+        The first cut gives the flow its status and reason; a later one only takes what
+        has come since.
+
+        Returns:
+            What the flow was in the middle of.
+        """
+        if flow.status == "open":
+            flow.status = status
+            flow.reason = reason
+        flow.limit = 0
+        cut = Cut()
+        was_busy = bool(flow.roots)
+        for root in tuple(flow.roots):
+            for delivery in tuple(root.pending):
+                runner = delivery.runner
+                if runner is not None and runner.handling:
+                    cut.running.append(delivery)
+                else:
+                    self._drop(delivery)
+                    cut.dropped.append(delivery)
+            self.close_if_done(root)
+        cut.dropped.sort(key=_event_id)
+        cut.went_idle = was_busy and not flow.roots
+        return cut
+
+    def _drop(self, delivery: Delivery) -> None:
+        runner, delivery.runner = delivery.runner, GONE
+        delivery.root.pending.pop(delivery, None)
+        if runner is not None:
+            runner.cancel("its flow has ended")
+            return
+        lane = delivery.target.lane
+        lane.dead += 1
+        if lane.dead > max(_SWEEP_FROM, len(lane.backlog) // 2):
+            self._sweep(lane)
+
+    @staticmethod
+    def _sweep(lane: Lane) -> None:
+        lane.backlog = deque(d for d in lane.backlog if d.runner is None)
+        lane.dead = 0
+
+    def forget(self, flow: FlowState) -> None:
+        """Leave nothing behind of a flow that is idle and has no owner."""
+        assert not flow.roots
+        del self.flows[flow.correlation_id]
+
+
+def _nobody(lane: Lane) -> None:
+    """Stand in for who will be told."""
+
+
+def _event_id(delivery: Delivery) -> str:
+    return delivery.event.id or ""

@@ -1,0 +1,393 @@
+"""The workers: the tasks in which handlers run.
+
+A worker takes a delivery, awaits the handler in place, and goes straight on with the next
+delivery that is ready, its own follow-up first; so a chain of agents costs no task switch.
+When there is more to do than it can, it wakes one other worker, and that one the next:
+waking several at once was measured to cost twice as much. After ``batch_size`` deliveries,
+or a millisecond, it lets other tasks run (rule D2).
+
+A worker has one cancel scope for all its deliveries, since a scope for each costs as much
+as a whole hop. Cancelling a flow cancels the scopes of the workers that are on it now; such
+a worker opens a new scope before it takes the next delivery, so nothing of the cancellation
+reaches another flow (rule F6). A worker whose handler has changed a context variable ends,
+so that the change does not leak into the next handler.
+
+Deliveries start in order of arrival. So a worker that is woken takes the first that is
+ready when it runs, and what travels over the memory channel on which workers wait is the
+wake-up alone: a delivery that travelled itself was measured to be overtaken by the next.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import AsyncExitStack, aclosing
+from contextvars import Context, copy_context
+from time import perf_counter
+from typing import cast
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from agentflow._context import current_delivery
+from agentflow._engine import Engine
+from agentflow._errors import AgentFlowError, HandlerReturnError
+from agentflow._events import Event
+from agentflow._ledger import Delivery
+
+MAX_PARKED = 64
+"""Workers that stay when there is nothing to do; starting one costs 4 times a wake-up."""
+
+_LONGEST_SHIFT = 0.001
+"""Seconds after which a worker yields, however small its batch: synchronous handlers."""
+
+
+class Worker:
+    """One worker as the ledger sees it: how to interrupt it (a `Runner`)."""
+
+    __slots__ = (
+        "context",
+        "delivery",
+        "is_cancelled",
+        "pool",
+        "scope",
+        "since",
+        "task_id",
+    )
+
+    handling = True
+
+    def __init__(self, pool: "Workers") -> None:
+        self.pool: Workers = pool
+        self.task_id: int = anyio.get_current_task().id
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.is_cancelled: bool = False
+        """Whether `scope` has been; asking the scope itself costs ten times as much."""
+        self.since: float = 0.0
+        """When the handler started; kept only while somebody observes."""
+        self.context: Context = copy_context()
+        """The context as it was before the handler."""
+        self.delivery: Delivery | None = None
+        """What it is handling now."""
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the handler it is running."""
+        self.is_cancelled = True
+        self.scope.cancel(reason)
+
+    def is_soiled(self) -> bool:
+        """Return whether a handler has left something behind in the task's context.
+
+        A value that equals the one before counts as unchanged.
+        """
+        try:
+            return copy_context() != self.context
+        except Exception:  # noqa: BLE001 -- a value that cannot be compared is a new one
+            return True
+
+
+class Backoff:
+    """A delivery that waits for its next attempt (a `Runner`)."""
+
+    __slots__ = ("scope",)
+
+    handling = False
+
+    def __init__(self) -> None:
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+
+    def cancel(self, reason: str) -> None:
+        """End the wait: the delivery has been dropped."""
+        self.scope.cancel(reason)
+
+
+class Workers:
+    """The pool of one session.
+
+    Args:
+        engine: What to do with the outcome of each handler.
+        tasks: Where the workers run.
+        context: The context variables that handlers start with.
+        batch_size: How many deliveries a worker takes before it lets others run.
+        limit: How many workers there may be; None for as many as there is work for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tasks: TaskGroup,
+        *,
+        context: Context,
+        batch_size: int,
+        limit: int | None,
+    ) -> None:
+        self.batch_size: int = batch_size
+        self.count: int = 0
+        self.aside: int = 0
+        """Workers whose handlers stand aside and count for no limit."""
+        self.engine: Engine = engine
+        self._ready = engine.ledger.ready
+        self._tasks = tasks
+        self._limit = float("inf") if limit is None else limit
+        self._context = context
+        self._closed = False
+        self._coming = False
+        self._parked = 0
+        self._last: Worker | None = None
+        """The worker that began a delivery last."""
+        self._send, self._receive = anyio.create_memory_object_stream[None](
+            float("inf")
+        )
+
+    def wake(self) -> None:
+        """Bring in one more worker if there is work and none is on its way."""
+        if self._coming or self._closed or not self._ready:
+            return
+        if self._parked:
+            self._coming = True
+            self._parked -= 1
+            self._send.send_nowait(None)
+        elif self.count - self.aside < self._limit:
+            self._coming = True
+            self.count += 1
+            # In the session's context: a new task must not inherit a handler's.
+            self._context.run(self._tasks.start_soon, self._work)
+        else:
+            self.engine.stalls.exhausted()
+
+    def close(self) -> None:
+        """Send the workers home, each when it has nothing left to do."""
+        self._closed = True
+        self._send.close()
+
+    def dispose(self) -> None:
+        """Let go of the channel when every worker has ended."""
+        self._send.close()
+        self._receive.close()
+
+    async def _work(self) -> None:
+        self._coming = False
+        worker = Worker(self)
+        try:
+            while not await self._shift(worker):
+                pass
+        finally:
+            self.count -= 1
+        self.wake()
+
+    async def _shift(self, worker: Worker) -> bool:
+        """Work under one cancel scope; return whether the worker is to end."""
+        ends = False
+        worker.is_cancelled = False
+        try:
+            with anyio.CancelScope() as worker.scope:
+                ends = await self._drain(worker)
+        except Exception as error:
+            if worker.delivery is None:
+                raise  # no handler's: a bug of ours, which must not be quiet
+            self._failed(worker, error)
+        except BaseException as error:  # noqa: ASYNC103 -- unless nobody cancelled it
+            leaving = await self._settle_cancelled(  # noqa: ASYNC102 -- may look only
+                worker, error
+            )
+            if leaving is error:
+                raise
+            if leaving is not None:
+                raise leaving from None  # noqa: ASYNC104 -- the cancelled part of it
+        if worker.delivery is not None:  # its own scope took the cancellation out
+            self.engine.interrupted(worker.delivery, worker.since)
+            worker.delivery = None
+        return ends or worker.is_soiled()
+
+    def _failed(self, worker: Worker, error: Exception) -> None:
+        delivery, worker.delivery = worker.delivery, None
+        assert delivery is not None
+        self.engine.failed(
+            delivery, error, since=worker.since, retry_later=self._retry_later
+        )
+
+    async def _settle_cancelled(
+        self, worker: Worker, error: BaseException
+    ) -> BaseException | None:
+        """Account for a handler that the session's end cut off.
+
+        A handler's own nursery may bring a failure along with the cancellation, and under
+        asyncio a handler may raise CancelledError although nobody cancelled it.
+
+        Returns:
+            What must leave the worker.
+        """
+        delivery = worker.delivery
+        whole = error
+        if delivery is None:
+            return whole
+        if isinstance(error, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            cancelled, failure = _apart(group)
+            if isinstance(failure, Exception):
+                self._failed(worker, failure)
+                return cancelled
+        elif (
+            isinstance(error, anyio.get_cancelled_exc_class())
+            and not await _is_being_cancelled()
+        ):
+            name = type(error).__name__
+            self._failed(
+                worker,
+                AgentFlowError(f"{name} came out of a handler that nobody cancelled"),
+            )
+            return None
+        self.engine.interrupted(delivery, worker.since)
+        worker.delivery = None
+        return whole
+
+    async def _drain(self, worker: Worker) -> bool:
+        """Handle deliveries, one after another.
+
+        Whatever a handler raises leaves from here, with the delivery in the worker.
+
+        Returns:
+            Whether to end, rather than to open a new scope.
+        """
+        engine = self.engine
+        delivery: Delivery | None = None
+        left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
+        while True:
+            if delivery is None:
+                delivery = self._take() or await self._await_work()
+                if delivery is None:
+                    return True
+            self._begin(worker, delivery)
+            try:
+                outputs = await delivery.target.call(delivery.event)
+                if outputs.__class__ is not list:
+                    outputs = await self._settle(delivery, outputs)
+                delivery = engine.succeeded(
+                    delivery, cast("list[Event]", outputs), worker.since
+                )
+            except BaseException:
+                worker.delivery = delivery
+                raise
+            if worker.is_cancelled or worker.is_soiled():
+                self._put_back(delivery)
+                return False
+            left -= 1
+            if self._last is not worker or left <= 0 or perf_counter() > until:
+                delivery = await self._turn(worker, delivery)
+                left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
+
+    def _begin(self, worker: Worker, delivery: Delivery) -> None:
+        delivery.runner = self._last = worker
+        if self._ready:
+            self.wake()
+        recorder = self.engine.recorder
+        if recorder is not None:
+            worker.since = recorder.started(delivery)
+        current_delivery.set(delivery)
+        worker.context = copy_context()
+
+    def _take(self) -> Delivery | None:
+        """Take what has been ready longest."""
+        ready = self._ready
+        while ready:
+            delivery = ready.popleft()
+            if delivery.runner is None:
+                return delivery
+            self.engine.ledger.skip(delivery)
+        return None
+
+    def _put_back(self, follow_up: Delivery | None) -> None:
+        if follow_up is not None:
+            self._ready.appendleft(follow_up)
+
+    async def _turn(
+        self, worker: Worker, follow_up: Delivery | None
+    ) -> Delivery | None:
+        """Let other tasks run, and what has been ready for longer than the follow-up.
+
+        Returns:
+            The follow-up, if it is still to go on with.
+        """
+        if self._last is not worker:
+            return self._unless_cut(follow_up)  # others have run: the loop has turned
+        if follow_up is not None and self._ready:
+            self._ready.append(follow_up)
+            follow_up = None
+        await checkpoint()
+        return self._unless_cut(follow_up)
+
+    def _unless_cut(self, follow_up: Delivery | None) -> Delivery | None:
+        """Bury a follow-up whose flow was cut while other tasks ran."""
+        if follow_up is None or follow_up.runner is None:
+            return follow_up
+        self.engine.ledger.skip(follow_up)
+        return None
+
+    async def _await_work(self) -> Delivery | None:
+        """Wait until there is work; None when the worker is not needed any more."""
+        while self._parked < MAX_PARKED:
+            self._parked += 1
+            try:
+                await self._receive.receive()
+            except anyio.EndOfStream:
+                return None
+            self._coming = False
+            delivery = self._take()
+            if delivery is not None:
+                return delivery
+        return None
+
+    async def _settle(self, delivery: Delivery, outputs: object) -> list[Event]:
+        """Turn whatever a handler may return into a list of events (rule A1)."""
+        if outputs is None:
+            return []
+        if isinstance(outputs, Event):
+            return [outputs]
+        if isinstance(outputs, AsyncIterable):
+            await self._stream(delivery, cast("AsyncIterable[object]", outputs))
+            return []
+        if isinstance(outputs, Iterable) and not isinstance(outputs, (str, bytes)):
+            return list(cast("Iterable[Event]", outputs))
+        raise HandlerReturnError(
+            f"{delivery.target.name} returned {outputs!r}; return a list of events, one "
+            "event, or None"
+        )
+
+    async def _stream(self, delivery: Delivery, outputs: AsyncIterable[object]) -> None:
+        """Dispatch each event of a generator as it is yielded."""
+        async with AsyncExitStack() as stack:
+            if isinstance(outputs, AsyncGenerator):
+                generator = cast("AsyncGenerator[object, object]", outputs)
+                await stack.enter_async_context(aclosing(generator))
+            async for output in outputs:
+                self.engine.emit(delivery, cast("Event", output))
+                self.wake()
+
+    def _retry_later(self, delivery: Delivery, delay: float) -> None:
+        backoff = Backoff()
+        again = self.engine.ledger.defer(delivery, backoff)
+        self._context.run(
+            self._tasks.start_soon, self._wait_and_resume, again, backoff, delay
+        )
+
+    async def _wait_and_resume(
+        self, delivery: Delivery, backoff: Backoff, delay: float
+    ) -> None:
+        with backoff.scope:
+            await anyio.sleep(delay)
+            if delivery.runner is backoff:  # else its flow was cut at this very moment
+                self.engine.ledger.resume(delivery)
+                self.wake()
+
+
+async def _is_being_cancelled() -> bool:
+    try:
+        await checkpoint_if_cancelled()
+    except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 -- the caller raises it
+        return True  # noqa: ASYNC104 -- likewise
+    return False
+
+
+def _apart(
+    group: BaseExceptionGroup[BaseException],
+) -> tuple[BaseException | None, BaseException | None]:
+    """Split a group into cancellations and the rest."""
+    return group.split(anyio.get_cancelled_exc_class())
