@@ -220,11 +220,7 @@ class Engine:
         Returns:
             The delivery of its only output, to go straight on with, if there is one.
         """
-        ready = self.ledger.ready
-        before = len(ready)
-        if outputs:
-            self._relay(delivery, outputs)
-        follow_up = ready.pop() if len(ready) == before + 1 else None
+        follow_up = self._relay(delivery, outputs) if outputs else None
         if self.recorder is not None:
             self.recorder.finished(delivery, since)
         if self.ledger.finish(delivery):
@@ -233,33 +229,44 @@ class Engine:
             self.stalls.ended(delivery.root.flow)
         return follow_up
 
-    def _relay(self, delivery: Delivery, outputs: Sequence[Event]) -> None:
+    def _relay(self, delivery: Delivery, outputs: Sequence[Event]) -> Delivery | None:
         """Accept all that a handler returned, or nothing.
+
+        The short way does for the usual single event what `emit` does for every one: it
+        is of a class with one known target, it belongs to this flow, nobody listens or
+        records, and the flow is open and within its budget (`FlowState.limit`).
+
+        Returns:
+            The delivery of the only output, if it can start at once.
 
         Raises:
             HandlerReturnError: Some of it is no event.
             FlowBudgetExceeded: The flow has accepted all it may.
-
-        The short way below does for the usual event what `emit` does for every one: it is
-        of a class whose targets are known, it belongs to this flow, nobody listens or
-        records, and the flow is open and within its budget (`FlowState.limit`).
         """
-        if len(outputs) > 1:
-            for output in outputs:
-                if not isinstance(output, Event):
-                    raise HandlerReturnError(no_event(delivery, output))
-        root = delivery.root
-        flow = root.flow
-        targets_of = self._targets
-        for output in outputs:
-            targets = targets_of.get(output.__class__)
-            if targets and output.correlation_id is None and flow.events < flow.limit:
+        if len(outputs) == 1:
+            output = outputs[0]
+            root = delivery.root
+            flow = root.flow
+            targets = self._targets.get(output.__class__)
+            if (
+                targets
+                and len(targets) == 1
+                and output.correlation_id is None
+                and flow.events < flow.limit
+            ):
                 flow.events += 1
-                flow_id, parent_id = flow.correlation_id, delivery.event.id
-                child = stamped(output, self._new_id(), flow_id, parent_id)
-                self.ledger.accept(child, targets, root)
-            else:
-                self.emit(delivery, output)
+                child = stamped(
+                    output, self._new_id(), flow.correlation_id, delivery.event.id
+                )
+                return self.ledger.accept_one(child, targets[0], root)
+        for output in outputs:
+            if not isinstance(output, Event):
+                raise HandlerReturnError(no_event(delivery, output))
+        ready = self.ledger.ready
+        before = len(ready)
+        for output in outputs:
+            self.emit(delivery, output)
+        return ready.pop() if len(ready) == before + 1 else None
 
     def interrupted(self, delivery: Delivery, since: float) -> None:
         """Strike out a delivery whose handler was cancelled."""

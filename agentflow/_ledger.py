@@ -268,6 +268,18 @@ class Ledger:
                 lane.backlog.append(delivery)
                 self.on_queued(lane)
 
+    def accept_one(self, event: Event, target: Target, root: Root) -> Delivery | None:
+        """Enter a delivery for one target; return it if the caller may run it now."""
+        delivery = Delivery(event, target, root)
+        root.pending[delivery] = None
+        lane = target.lane
+        if lane.running < lane.limit:
+            lane.running += 1
+            return delivery
+        lane.backlog.append(delivery)
+        self.on_queued(lane)
+        return None
+
     def finish(self, delivery: Delivery) -> bool:
         """Strike out a delivery that was handled.
 

@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from contextvars import Context, copy_context
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -72,16 +72,6 @@ class Worker:
         """Cancel the handler it is running."""
         self.is_cancelled = True
         self.scope.cancel(reason)
-
-    def is_soiled(self) -> bool:
-        """Return whether a handler has left something behind in the task's context.
-
-        A value that equals the one before counts as unchanged.
-        """
-        try:
-            return copy_context() != self.context
-        except Exception:  # noqa: BLE001 -- a value that cannot be compared is a new one
-            return True
 
 
 class Backoff:
@@ -195,7 +185,7 @@ class Workers:
         if worker.delivery is not None:  # its own scope took the cancellation out
             self.engine.interrupted(worker.delivery, worker.since)
             worker.delivery = None
-        return ends or worker.is_soiled()
+        return ends or _is_soiled(worker.context)
 
     def _failed(self, worker: Worker, error: Exception) -> None:
         delivery, worker.delivery = worker.delivery, None
@@ -239,7 +229,9 @@ class Workers:
         worker.delivery = None
         return whole
 
-    async def _drain(self, worker: Worker) -> bool:
+    async def _drain(  # noqa: C901, PLR0912 -- the hot loop: each call saved is a 30th
+        self, worker: Worker
+    ) -> bool:
         """Handle deliveries, one after another.
 
         Whatever a handler raises leaves from here, with the delivery in the worker.
@@ -247,7 +239,7 @@ class Workers:
         Returns:
             Whether to end, rather than to open a new scope.
         """
-        engine = self.engine
+        engine, ready, set_current = self.engine, self._ready, current_delivery.set
         delivery: Delivery | None = None
         left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
         while True:
@@ -255,34 +247,29 @@ class Workers:
                 delivery = self._take() or await self._await_work()
                 if delivery is None:
                     return True
-            self._begin(worker, delivery)
+            delivery.runner = self._last = worker
+            if ready:
+                self.wake()
+            if engine.recorder is not None:
+                worker.since = engine.recorder.started(delivery)
+            set_current(delivery)
+            before = copy_context()
             try:
-                outputs = await delivery.target.call(delivery.event)
+                outputs: Any = await delivery.target.call(delivery.event)
                 if outputs.__class__ is not list:
                     outputs = await self._settle(delivery, outputs)
-                delivery = engine.succeeded(
-                    delivery, cast("list[Event]", outputs), worker.since
-                )
+                delivery = engine.succeeded(delivery, outputs, worker.since)
             except BaseException:
                 worker.delivery = delivery
+                worker.context = before
                 raise
-            if worker.is_cancelled or worker.is_soiled():
-                self._put_back(delivery)
+            if worker.is_cancelled or _is_soiled(before):
+                self._leave(worker, before, delivery)
                 return False
             left -= 1
             if self._last is not worker or left <= 0 or perf_counter() > until:
                 delivery = await self._turn(worker, delivery)
                 left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
-
-    def _begin(self, worker: Worker, delivery: Delivery) -> None:
-        delivery.runner = self._last = worker
-        if self._ready:
-            self.wake()
-        recorder = self.engine.recorder
-        if recorder is not None:
-            worker.since = recorder.started(delivery)
-        current_delivery.set(delivery)
-        worker.context = copy_context()
 
     def _take(self) -> Delivery | None:
         """Take what has been ready longest."""
@@ -294,7 +281,10 @@ class Workers:
             self.engine.ledger.skip(delivery)
         return None
 
-    def _put_back(self, follow_up: Delivery | None) -> None:
+    def _leave(
+        self, worker: Worker, before: Context, follow_up: Delivery | None
+    ) -> None:
+        worker.context = before
         if follow_up is not None:
             self._ready.appendleft(follow_up)
 
@@ -376,6 +366,17 @@ class Workers:
             if delivery.runner is backoff:  # else its flow was cut at this very moment
                 self.engine.ledger.resume(delivery)
                 self.wake()
+
+
+def _is_soiled(before: Context) -> bool:
+    """Return whether a handler has left something behind in the task's context.
+
+    A value that equals the one before counts as unchanged.
+    """
+    try:
+        return copy_context() != before
+    except Exception:  # noqa: BLE001 -- a value that cannot be compared is a new one
+        return True
 
 
 async def _is_being_cancelled() -> bool:

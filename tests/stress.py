@@ -15,10 +15,9 @@ by their owners or nest; of those the judge knows what holds for every session:
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import anyio
-import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from agentflow import (
@@ -37,9 +36,9 @@ from agentflow import (
     SessionError,
     StopReport,
     TerminateEvent,
+    _records as records,
     wait_for,
 )
-from agentflow import _records as records
 from tests.fakes import Log, assert_nothing_left
 
 
@@ -209,9 +208,9 @@ async def live(graph: Graph) -> tuple[StopReport, Counter[str]]:
         async with anyio.create_task_group() as tasks:
             for n in range(rng.randint(5, 15)):
                 tasks.start_soon(_one_user, graph, n, calm)
-            if rng.random() < 0.3:
-                await anyio.sleep(rng.choice((0.0, 0.01, 0.1)))
-                await _ignoring_failures(dispatcher.stop, rng.choice((0, 0.02)))
+            if rng.random() < 0.4:
+                await anyio.sleep(rng.choice((0.001, 0.005, 0.02, 0.03)))
+                await _ignoring_failures(dispatcher.stop, rng.choice((0, 0.005)))
         await _ignoring_failures(dispatcher.wait_for_empty_queue)
         assert not _open(graph.log), "a false True"
         if not dispatcher.stop_report.undelivered:
@@ -229,10 +228,10 @@ async def _ignoring_failures(call: Any, *args: Any) -> None:
         _check_is_ours(failed)
 
 
-def _check_is_ours(failed: BaseExceptionGroup[Any]) -> None:
+def _check_is_ours(failed: ExceptionGroup[Exception]) -> None:
     for error in failed.exceptions:
         if isinstance(error, ExceptionGroup):
-            _check_is_ours(error)
+            _check_is_ours(cast("ExceptionGroup[Exception]", error))
         elif not isinstance(error, EXPECTED):
             raise error
 
@@ -297,6 +296,7 @@ def judge(graph: Graph, report: StopReport, calm: Counter[str]) -> None:
         handled[record.correlation_id] += record.agent.startswith("node")
     cut = {r.correlation_id for r in log.of(records.DeliveryDropped)}
     cut |= {r.correlation_id for r in log.of(records.HandlerCancelled)}
+    cut |= {r.correlation_id for r in log.of(records.OutputDropped)}
     for flow, expected in calm.items():
         assert handled[flow] == expected or flow in cut, f"{flow}: {handled[flow]}"
 
@@ -349,9 +349,9 @@ def _check_order_and_limits(graph: Graph, log: Log) -> None:
         if isinstance(record, records.HandlerStarted) and record.attempt == 1:
             begun[record.agent].append(record.event.id or "")
     accepted: dict[str, dict[str, int]] = defaultdict(dict)
-    for n, record in enumerate(log.of(records.EventAccepted)):
-        for agent in record.agents:
-            accepted[agent][record.event.id or ""] = n
+    for n, entry in enumerate(log.of(records.EventAccepted)):
+        for agent in entry.agents:
+            accepted[agent][entry.event.id or ""] = n
     for name, limit in limits.items():
         if limit == 1:
             places = [accepted[name][event_id] for event_id in begun[name]]
@@ -391,3 +391,25 @@ async def live_and_judge(seed: int) -> int:
     report, calm = await live(graph)
     judge(graph, report, calm)
     return len(graph.log.records)
+
+
+async def cancel_and_judge(seed: int, ticks: int) -> None:
+    """Cancel a random session after so many turns of the loop, and judge what it left."""
+    graph = Graph(seed)
+    scope = anyio.CancelScope()
+
+    async def session() -> None:
+        try:
+            with scope:
+                await live(graph)
+        except ExceptionGroup as group:
+            _check_is_ours(group)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session)
+        for _ in range(ticks):
+            await checkpoint()
+        scope.cancel("cut short")
+    if graph.dispatcher is not None:
+        assert_nothing_left(graph.dispatcher)
+        judge(graph, graph.dispatcher.stop_report, Counter())

@@ -359,6 +359,7 @@ async def test_sets_that_wait_for_their_turn_are_cancelled_with_their_flow(
                         await anyio.sleep(0.1)
 
     agent = Slow(seconds=0.5)
+
     async def cancel_it() -> None:
         async with dispatcher.open_flow(ping(1, "a")) as flow:
             for event in (pong(1), ping(2), pong(2), ping(3), pong(3)):

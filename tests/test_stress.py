@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.conftest import BACKENDS, run_on
-from tests.stress import live_and_judge
+from tests.stress import cancel_and_judge, live_and_judge
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -12,3 +12,12 @@ from tests.stress import live_and_judge
 def test_whatever_happens_the_books_agree(backend: str, seed: int) -> None:
     """(D1 to F6) Nothing is lost, doubled, out of order or left behind."""
     run_on(backend, lambda: live_and_judge(seed))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(seed=st.integers(0, 10**9), ticks=st.integers(0, 120))
+def test_wherever_a_session_is_cancelled_nothing_is_left(
+    backend: str, seed: int, ticks: int
+) -> None:
+    """(D5, F1) At each await of its own code, of its owners' and of its handlers'."""
+    run_on(backend, lambda: cancel_and_judge(seed, ticks))

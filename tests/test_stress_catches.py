@@ -45,7 +45,11 @@ def a_place_lost_with_a_dead_entry(patch: pytest.MonkeyPatch) -> None:
 def lanes_without_limits(patch: pytest.MonkeyPatch) -> None:
     """Every agent takes as many events as there are."""
     make = Lane.__init__
-    patch.setattr(Lane, "__init__", lambda self, _limit: make(self, None))
+
+    def wrong(self: Lane, _limit: int | None) -> None:
+        make(self, None)
+
+    patch.setattr(Lane, "__init__", wrong)
 
 
 def a_dropped_delivery_stays_open(patch: pytest.MonkeyPatch) -> None:
@@ -65,12 +69,11 @@ def a_drop_without_a_record(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_wake_up(patch: pytest.MonkeyPatch) -> None:
-    """One wake-up in ten is forgotten."""
-    wake, count = Workers.wake, [0]
+    """Work that comes when all workers are idle wakes nobody."""
+    wake = Workers.wake
 
     def wrong(self: Workers) -> None:
-        count[0] += 1
-        if count[0] % 10:
+        if not self.count or self._parked < self.count:
             wake(self)
 
     patch.setattr(Workers, "wake", wrong)
@@ -113,8 +116,8 @@ def an_output_lost(patch: pytest.MonkeyPatch) -> None:
     """The last of several outputs is not accepted."""
     succeeded = Engine.succeeded
 
-    def wrong(self: Engine, delivery: Any, outputs: Any, since: float) -> Any:
-        return succeeded(self, delivery, outputs[:1], since)
+    def wrong(self: Engine, delivery: Any, outputs: Any, *args: Any) -> Any:
+        return succeeded(self, delivery, outputs[:1], *args)
 
     patch.setattr(Engine, "succeeded", wrong)
 

@@ -1,0 +1,140 @@
+"""The tracer: a bounded window of records in memory, with queries (rule T3)."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
+
+from agentflow._errors import SessionError
+from agentflow._records import DeliveryRecord, Record
+from agentflow.tracing._tree import CausalTree, build_tree
+
+_R = TypeVar("_R", bound=Record)
+
+
+class Tracer:
+    """Keeps the latest records of a session and answers questions about them.
+
+    ::
+
+        tracer = Tracer()
+        async with AsyncDispatcher(router, tracer=tracer) as dispatcher:
+            event = dispatcher.dispatch(TextEvent(source="main", text=text))
+        print(tracer.tree(event.correlation_id))
+
+    One tracer may serve several sessions.
+
+    Args:
+        limit: How many records to keep; the oldest fall out.
+        on_record: Called with each record as it comes. If it raises, the session reports
+            that once and this tracer gets no more of its records.
+
+    Raises:
+        SessionError: `limit` is no number from 1.
+    """
+
+    def __init__(
+        self,
+        limit: int = 100_000,
+        *,
+        on_record: Callable[[Record], object] | None = None,
+    ) -> None:
+        if limit < 1:
+            raise SessionError(f"limit must be 1 or more, not {limit!r}")
+        self._records: deque[Record] = deque(maxlen=limit)
+        self._on_record = on_record
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many records are kept."""
+        return len(self._records)
+
+    @property
+    def forgotten(self) -> int:
+        """How many records have fallen out of the window."""
+        return self._count - len(self._records)
+
+    def record(self, record: Record, /) -> None:
+        """Keep a record; a session calls this."""
+        self._count += 1
+        self._records.append(record)
+        if self._on_record is not None:
+            self._on_record(record)
+
+    @overload
+    def records(
+        self,
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[Record]: ...
+
+    @overload
+    def records(
+        self,
+        record_type: type[_R],
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[_R]: ...
+
+    def records(
+        self,
+        record_type: type[Record] = Record,
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[Any]:
+        """Return the records that satisfy every condition given, oldest first.
+
+        Args:
+            record_type: Of this class or a subclass.
+            correlation_id: Of this flow.
+            agent: About this agent.
+            since: Not before this time, in seconds on the loop's clock.
+            until: Before this time.
+
+        Returns:
+            The records.
+        """
+
+        def fits(record: Record) -> bool:
+            return (
+                isinstance(record, record_type)
+                and correlation_id in {None, record.correlation_id}
+                and (agent is None or _agent_of(record) == agent)
+                and (since is None or record.time >= since)
+                and (until is None or record.time < until)
+            )
+
+        return [record for record in self._records if fits(record)]
+
+    def flows(self) -> Iterator[str]:
+        """Yield the correlation ids of which something is known, oldest first."""
+        return iter(dict.fromkeys(record.correlation_id for record in self._records))
+
+    def tree(self, correlation_id: str) -> CausalTree:
+        """Return which events of a flow led to which; empty for an unknown flow.
+
+        Args:
+            correlation_id: The flow.
+
+        Returns:
+            The tree; ``print`` it to read it.
+        """
+        return build_tree(correlation_id, self.records(correlation_id=correlation_id))
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self._records.clear()
+
+
+def _agent_of(record: Record) -> str | None:
+    if isinstance(record, DeliveryRecord):
+        return record.agent
+    return getattr(record, "agent", None)
