@@ -81,8 +81,10 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *group("tests"))
     install_model(session)
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), ".coverage").resolve())}
+    # Two processes, and a file's tests in one of them: the real model's would fight.
+    options = session.posargs or ("--numprocesses=2", "--dist=loadfile")
     session.run("coverage", "erase", env=env)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "run", "-m", "pytest", *options, env=env)
     if not session.posargs:
         session.run("coverage", "combine", "--quiet", env=env)
         session.run("coverage", "report", env=env)

@@ -1,7 +1,6 @@
 """Agents that join several events of one flow (rule A4)."""
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -24,10 +23,10 @@ class _Collected:
         self.join: Join = Join(needs)
         self.complete: list[Event] | None = None
         """The latest complete set."""
-        self.watching: list[anyio.Event] = []
+        self.watching: tuple[anyio.Event, ...] = ()
         """Set when a set is complete, or the flow has ended."""
         self.is_processing: bool = False
-        self.turns: deque[anyio.Event] = deque()
+        self.turns: tuple[anyio.Event, ...] = ()
         """Complete sets that wait until the one before them has been processed."""
 
     def notify(self) -> None:
@@ -38,31 +37,32 @@ class _Collected:
     async def change(self) -> None:
         """Wait for the next complete set, or the flow's end."""
         changed = anyio.Event()
-        self.watching.append(changed)
+        self.watching = (*self.watching, changed)
         try:
             await changed.wait()
         finally:
-            self.watching.remove(changed)
+            self.watching = tuple(w for w in self.watching if w is not changed)
 
     async def take_turn(self) -> None:  # noqa: ASYNC910 -- when it is its turn already
         """Wait until it is this set's turn; no checkpoint when it is already."""
         if self.is_processing:
             turn = anyio.Event()
-            self.turns.append(turn)
+            self.turns = (*self.turns, turn)
             try:
                 await turn.wait()
             except BaseException:
                 if turn.is_set():
                     self.pass_turn()
-                else:
-                    self.turns.remove(turn)
+                self.turns = tuple(t for t in self.turns if t is not turn)
                 raise
         self.is_processing = True
 
     def pass_turn(self) -> None:
         """Let the next set be processed."""
         if self.turns:
-            self.turns.popleft().set()
+            following, *others = self.turns
+            self.turns = tuple(others)
+            following.set()
         else:
             self.is_processing = False
 
@@ -176,8 +176,11 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
         members = kept.join.add(event)
         if members is not None:
             kept.complete = members
-            kept.notify()
-            await kept.take_turn()
+            if kept.watching:
+                kept.notify()
+            if kept.is_processing:
+                await kept.take_turn()
+            kept.is_processing = True
             try:
                 return await self.process_events(list(members))
             finally:

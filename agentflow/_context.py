@@ -41,7 +41,7 @@ def carried_now() -> tuple[object, ...]:
     delivery = current_delivery.get()
     if delivery is None:
         return own
-    flow: tuple[object, ...] = getattr(delivery.root.flow, "carried", ())
+    flow = delivery.root.flow.carried
     return (*flow, *[x for x in own if not any(x is y for y in flow)])
 
 

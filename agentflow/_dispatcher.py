@@ -263,11 +263,13 @@ class AsyncDispatcher(Session):
         self._check_opened()
         flows = self._engine.ledger.flows
         flow = None if correlation_id is None else flows.get(correlation_id)
-        with anyio.move_on_after(timeout):
-            if correlation_id is None or flow is not None:
+        if correlation_id is not None and flow is None:
+            await checkpoint()
+        elif timeout is None:  # no scope: it would cost more than the wake-up
+            await until_idle(self._engine, flow)
+        else:
+            with anyio.move_on_after(timeout):
                 await until_idle(self._engine, flow)
-            else:
-                await checkpoint()
         if self._engine.ledger.busy if correlation_id is None else flow and flow.roots:
             return False
         if failed := self._engine.claim(correlation_id):

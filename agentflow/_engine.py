@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import random
 from typing import TypeVar
 
-from agentflow._context import current_delivery
+from agentflow._context import carried_now, current_delivery
 from agentflow._errors import (
     FlowBudgetExceeded,
     FlowFailed,
@@ -159,6 +159,7 @@ class Engine:
         if flow is None:
             budget = self._budget if self.recorder is None else 0
             flow = self.ledger.new_flow(correlation_id, self.clock(), budget)
+            flow.carried = carried_now()
             if self.recorder is not None:
                 self.recorder.flow_started(flow)
         return flow

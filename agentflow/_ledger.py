@@ -137,6 +137,7 @@ class FlowState:
 
     __slots__ = (
         "_budget",
+        "carried",
         "correlation_id",
         "events",
         "failures",
@@ -170,6 +171,8 @@ class FlowState:
         """Whether that owner only waits for its end any more."""
         self.on_cut: Callable[[str], object] | None = None
         self.on_idle: list[Callable[[], object]] = []
+        self.carried: tuple[object, ...] = ()
+        """What it took along from where it was opened; see `_context.carried`."""
         self.listeners: list[Listener] = []
         """Told of each event, and whether it came from outside."""
 

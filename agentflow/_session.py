@@ -6,12 +6,13 @@ body leaves bare (rule F3); and leaving always waits for every worker to end.
 """
 
 import threading
+from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from types import TracebackType
 from typing import Literal, Self
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from agentflow._calls import Call, Threads, async_call
 from agentflow._context import current_delivery, current_memory, current_recorder
@@ -25,6 +26,7 @@ from agentflow._recorder import Recorder
 from agentflow._reports import StopReport
 from agentflow._routing import Router
 from agentflow._switchboard import Switchboard
+from agentflow._tasks import Tasks, open_tasks
 from agentflow._waiting import until_idle
 from agentflow._workers import Workers
 from agentflow.abc import Nursery, Observer
@@ -75,7 +77,7 @@ class Session:
         )
         self._door = Door(self._engine, capacity)
         self._workers: Workers
-        self._tasks: TaskGroup
+        self._tasks: AbstractAsyncContextManager[Tasks]
         self._thread = 0
         self._stopped: anyio.Event
         self._closed: anyio.Event
@@ -121,15 +123,15 @@ class Session:
         self._closed = anyio.Event()
         for flow in self._engine.ledger.flows.values():
             flow.started = self._clock()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
+        self._tasks = open_tasks()
+        tasks = await self._tasks.__aenter__()
         context = copy_context()
         context.run(current_memory.set, self.shared_working_memory)
         context.run(current_recorder.set, self._engine.recorder)
         context.run(current_delivery.set, None)
         self._workers = Workers(
             self._engine,
-            self._tasks,
+            tasks,
             context=context,
             batch_size=self._batch_size,
             limit=self._limit,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
 from agentflow._errors import SessionError
-from agentflow._records import DeliveryRecord, Record
+from agentflow._records import Record
 from agentflow.tracing._tree import CausalTree, build_tree
 
 _R = TypeVar("_R", bound=Record)
@@ -135,6 +135,5 @@ class Tracer:
 
 
 def _agent_of(record: Record) -> str | None:
-    if isinstance(record, DeliveryRecord):
-        return record.agent
-    return getattr(record, "agent", None)
+    agent: object = getattr(record, "agent", None)
+    return agent if isinstance(agent, str) else None

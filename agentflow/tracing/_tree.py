@@ -72,16 +72,15 @@ class Node:
 
 
 def _describe_end(record: DeliveryRecord) -> str:
-    match record:
-        case HandlerFinished(duration=seconds):
-            return f"{record.agent} {seconds:.3f} s"
-        case HandlerFailed(error=error, consequence=consequence):
-            return f"{record.agent} raised {type(error).__name__} ({consequence})"
-        case HandlerCancelled(reason=reason) | DeliveryDropped(reason=reason):
-            word = "cancelled" if isinstance(record, HandlerCancelled) else "dropped"
-            return f"{record.agent} {word}: {reason}"
-        case _:
-            raise AssertionError(record)
+    if isinstance(record, HandlerFinished):
+        return f"{record.agent} {record.duration:.3f} s"
+    if isinstance(record, HandlerFailed):
+        error = type(record.error).__name__
+        return f"{record.agent} raised {error} ({record.consequence})"
+    if isinstance(record, HandlerCancelled):
+        return f"{record.agent} cancelled: {record.reason}"
+    assert isinstance(record, DeliveryDropped)
+    return f"{record.agent} dropped: {record.reason}"
 
 
 @attrs.define(eq=False)
