@@ -269,8 +269,10 @@ class Workers:
                 self._leave(worker, before, delivery)
                 return False
             left -= 1
-            if self._last is not worker or left <= 0 or perf_counter() > until:
-                delivery = await self._turn(worker, delivery)
+            if self._last is not worker:  # others have run: the loop has turned
+                left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
+            elif left <= 0 or perf_counter() > until:
+                delivery = await self._turn(delivery)
                 left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
 
     def _take(self) -> Delivery | None:
@@ -290,27 +292,19 @@ class Workers:
         if follow_up is not None:
             self._ready.appendleft(follow_up)
 
-    async def _turn(
-        self, worker: Worker, follow_up: Delivery | None
-    ) -> Delivery | None:
+    async def _turn(self, follow_up: Delivery | None) -> Delivery | None:
         """Let other tasks run, and what has been ready for longer than the follow-up.
 
         Returns:
             The follow-up, if it is still to go on with.
         """
-        if self._last is not worker:
-            return self._unless_cut(follow_up)  # others have run: the loop has turned
         if follow_up is not None and self._ready:
             self._ready.append(follow_up)
             follow_up = None
         await checkpoint()
-        return self._unless_cut(follow_up)
-
-    def _unless_cut(self, follow_up: Delivery | None) -> Delivery | None:
-        """Bury a follow-up whose flow was cut while other tasks ran."""
         if follow_up is None or follow_up.runner is None:
             return follow_up
-        self.engine.ledger.skip(follow_up)
+        self.engine.ledger.skip(follow_up)  # its flow was cut while other tasks ran
         return None
 
     async def _await_work(self) -> Delivery | None:

@@ -1,5 +1,6 @@
 """The stress test tested: faults planted in the kernel, each of which it has to catch."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -167,12 +168,16 @@ FAULTS: list[Plant] = [
 ]
 
 
+SIGNS = (AssertionError, TimeoutError, KeyError, RuntimeError, BaseExceptionGroup)
+"""How a broken kernel shows; it may also leave cancel scopes in the wrong order."""
+
+
 def first_caught() -> int | None:
     """Return the first seed whose session goes wrong."""
     for seed in range(SEEDS):
         try:
             run_on("asyncio", lambda seed=seed: live_and_judge(seed))  # type: ignore[misc]
-        except (AssertionError, TimeoutError, KeyError, BaseExceptionGroup):
+        except SIGNS:
             return seed
     return None
 
@@ -184,7 +189,9 @@ def test_a_planted_fault_is_caught(
 ) -> None:
     """Within a few random sessions, some check of the judge or the time limit fails."""
     plant(monkeypatch)
-    assert first_caught() is not None
+    caught = first_caught()
+    gc.collect()  # what the broken session left, while the warnings about it are off
+    assert caught is not None
 
 
 def test_a_sound_kernel_is_not_accused() -> None:
