@@ -102,8 +102,8 @@ class LLMBroker:
             )
         self.model = model
         self.gateway = gateway
-        self.limits = limits or TurnLimits()
-        self.tool_settings = tools or ToolSettings()
+        self.limits: TurnLimits = limits or TurnLimits()
+        self.tool_settings: ToolSettings = tools or ToolSettings()
         self.output_mode = output_mode
         self.price = price
         self.records_content = records_content

@@ -14,7 +14,7 @@ from agentflow.llm._json import dumps
 from agentflow.llm._messages import ImagePart, LLMMessage, Part, Role, TextPart
 from agentflow.llm._request import Options
 from agentflow.llm._stream import ReplyStream
-from agentflow.llm._tools import ToolLike, as_tools
+from agentflow.llm._tools import AnyTool, ToolLike, as_tools
 from agentflow.llm._window import Window, estimate
 
 _SHARE = 8
@@ -63,7 +63,7 @@ class ChatSession:
                 "the answer leaves none for the question"
             )
         self.llm = llm
-        self.tools = as_tools(tools)
+        self.tools: tuple[AnyTool, ...] = as_tools(tools)
         self._told: tuple[LLMMessage, ...] = ()
         if system_prompt:
             self._told = (LLMMessage(role=Role.SYSTEM, content=system_prompt),)

@@ -121,10 +121,10 @@ class UsageLimit:
                 raise ConfigurationError(
                     f"UsageLimit: {name}={bound!r} must be 0 or more"
                 )
-        self.requests = 0
-        self.tool_calls = 0
-        self.usage = Usage()
-        self.cost = 0.0
+        self.requests: int = 0
+        self.tool_calls: int = 0
+        self.usage: Usage = Usage()
+        self.cost: float = 0.0
         self._token: Token[tuple[object, ...]] | None = None
 
     def __repr__(self) -> str:
@@ -203,8 +203,8 @@ class UsageLimit:
             usage: Its tokens.
             cost: What it cost; None if nobody says.
         """
-        self.usage += usage
-        self.cost += cost or 0.0
+        self.usage = self.usage + usage
+        self.cost = self.cost + (cost or 0.0)
 
     def check_cost(self, cost: float | None, *, provider: str) -> None:
         """Refuse to go on where the cost is limited, but unknown.

@@ -38,10 +38,10 @@ try:
     from mcp import Client, StdioServerParameters, types
     from mcp.client.streamable_http import streamable_http_client
     from mcp.server import MCPServer, Server
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "agentflow.llm.mcp needs the package mcp: pip install 'trio-agentflow[mcp]'"
-    ) from error
+    ) from _error
 
 __all__ = [
     "HttpServer",

@@ -66,7 +66,12 @@ def test_the_status_decides(status: int, kind: type) -> None:
         ([], None, "[]"),
         ("m", None, "m"),
         (
-            {"error": {"message": "Provider returned error", "metadata": {"raw": "why"}}},
+            {
+                "error": {
+                    "message": "Provider returned error",
+                    "metadata": {"raw": "why"},
+                }
+            },
             None,
             "Provider returned error: why",
         ),
