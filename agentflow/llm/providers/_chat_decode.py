@@ -26,9 +26,9 @@ from agentflow.llm._json import (
 from agentflow.llm._messages import Blob, ProviderPart
 from agentflow.llm._reply import Delta, StopReason, Usage
 from agentflow.llm._sse import SseEvent
-from agentflow.llm.providers._answers import AnswerDecoder, parse
 from agentflow.llm.providers._chat_encode import CONTENT_FIELD, DETAILS_FIELD
 from agentflow.llm.providers._failures import Failure, provider_error, read_failure
+from agentflow.llm.providers._object_events import ObjectDecoder
 
 _STOP: Mapping[str, StopReason] = {
     "stop": StopReason.END,
@@ -83,7 +83,7 @@ _MESSAGE_KEYS = frozenset({
 })
 
 
-class ChatDecoder(AnswerDecoder):
+class ChatDecoder(ObjectDecoder):
     """Decoder of one answer; see ``Decoder``.
 
     Args:
@@ -91,8 +91,7 @@ class ChatDecoder(AnswerDecoder):
     """
 
     def __init__(self, api: str) -> None:
-        super().__init__()
-        self._api = api
+        super().__init__(api)
         self._keys = _CallKeys()
         self._details: list[JSONObject] = []
         self._audio: JSONObject = {}
@@ -103,12 +102,7 @@ class ChatDecoder(AnswerDecoder):
             self.ended = True
             self.complete = self.complete or "usage" in self.reply.metadata
             return ()
-        chunk = parse(event.data)
-        if not isinstance(chunk, dict):
-            raise MalformedAnswer(
-                f"an event of the answer holds {type(chunk).__name__}, not an object",
-                info=ErrorInfo(status=200),
-            )
+        chunk = self.object_in(event)
         if chunk.get("error") or event.name == "error":
             raise provider_error(200, read_failure(chunk), event.name)
         return self._chunk(chunk, "delta")
@@ -219,9 +213,9 @@ class ChatDecoder(AnswerDecoder):
                 thought = fields.get("thinking")
                 pieces = [as_text(as_object(x).get("text")) for x in as_list(thought)]
                 deltas.append(self.reply.reasoning(as_text(thought) + "".join(pieces)))
-                self.reply.attach(self._blob({CONTENT_FIELD: None}))
+                self.reply.attach(self.blob({CONTENT_FIELD: None}))
             elif fields:
-                blob = self._blob(fields)
+                blob = self.blob(fields)
                 self.reply.part(ProviderPart(kind=kind or "part", blob=blob))
         return deltas
 
@@ -234,7 +228,7 @@ class ChatDecoder(AnswerDecoder):
             text = as_text(message.get(field))
             if text:
                 delta = self.reply.reasoning(text)
-                self.reply.attach(self._blob({field: None}))
+                self.reply.attach(self.blob({field: None}))
                 return [delta]
         pieces = [as_object(x) for x in details]
         text = "".join(
@@ -260,7 +254,7 @@ class ChatDecoder(AnswerDecoder):
         """Put the details where the next turn's encoder finds them."""
         self.reply.seal()
         self.reply.reasoning("")
-        self.reply.attach(self._blob({DETAILS_FIELD: [*self._details]}))
+        self.reply.attach(self.blob({DETAILS_FIELD: [*self._details]}))
         self._details = []
 
     def _call(self, call: JSONObject) -> Delta:
@@ -293,10 +287,6 @@ class ChatDecoder(AnswerDecoder):
         if "prompt_tokens" in usage or "completion_tokens" in usage:
             self.reply.usage = _usage(usage)
             self.reply.metadata["usage"] = usage
-
-    def _blob(self, raw: JSONObject) -> Blob:
-        """Mark something as this provider's."""
-        return Blob(api=self._api, raw=raw)
 
 
 def _usage(usage: JSONObject) -> Usage:
