@@ -3,9 +3,9 @@
 Theory of operation.
 
 - A *delivery* is one event on its way to one agent. From the moment its event is accepted
-  until it has been handled or dropped it stands in the ``pending`` set of its *root*: the
+  until it has been handled or dropped it stands in ``pending`` of its *root*: the
   event from outside that it descends from. There are no counters to keep in step; what is
-  open is what stands in the sets.
+  open is what stands there.
 - A *flow* is the roots of one correlation id. It is idle when it has no open root. When a
   delivery is done, what it emitted has been entered before, so a flow cannot look idle in
   between.
@@ -14,7 +14,7 @@ Theory of operation.
   in ``ready`` until a worker takes it. When it is done, its place passes to the next in
   the backlog.
 - *Cutting* a flow drops what is queued and names what is running, so that the session can
-  cancel that. A dropped delivery leaves the sets at once; in ``ready`` or a backlog it
+  cancel that. A dropped delivery leaves ``pending`` at once; in ``ready`` or a backlog it
   stays as a dead entry until a worker comes across it, so a cut costs as much as the flow
   is large, however much else is queued. Backlogs with more dead entries than live ones
   are swept.
