@@ -14,13 +14,13 @@ from agentflow._joining import Join, Needs
 from agentflow.abc import Outputs
 
 
-class _Collected:
+class _Collected(Join):
     """What the aggregator keeps for one correlation id."""
 
-    __slots__ = ("complete", "is_processing", "join", "turns", "watching")
+    __slots__ = ("complete", "is_processing", "turns", "watching")
 
     def __init__(self, needs: Needs) -> None:
-        self.join: Join = Join(needs)
+        super().__init__(needs)
         self.complete: list[Event] | None = None
         """The latest complete set."""
         self.watching: tuple[anyio.Event, ...] = ()
@@ -172,8 +172,11 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
         Cancellation:
             The event stays collected; a set that was being processed is gone.
         """
-        kept = self._kept(event.correlation_id or "")
-        members = kept.join.add(event)
+        flow_id = event.correlation_id or ""
+        kept = self._collected.get(flow_id)
+        if kept is None:
+            kept = self._collected[flow_id] = _Collected(self._needs)
+        members = kept.add(event)
         if members is not None:
             kept.complete = members
             if kept.watching:
@@ -184,7 +187,10 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
             try:
                 return await self.process_events(list(members))
             finally:
-                kept.pass_turn()
+                if kept.turns:
+                    kept.pass_turn()
+                else:
+                    kept.is_processing = False
         if self._timeout is not None:
             return await self._until_overdue(event, kept, self._timeout)
         return None  # noqa: ASYNC910 -- the worker yields between deliveries
@@ -204,12 +210,12 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
             What `on_timeout` returned, if time was up.
         """
         with anyio.move_on_after(timeout):  # noqa: ASYNC912 -- the event is held
-            while kept.join.holds(event):
+            while kept.holds(event):
                 await kept.change()
         await kept.take_turn()
         try:
-            if kept.join.holds(event):
-                return await self.on_timeout(kept.join.take())
+            if kept.holds(event):
+                return await self.on_timeout(kept.take())
         finally:
             kept.pass_turn()
         return None
@@ -241,15 +247,16 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
                     await kept.change()
             finally:
                 self._free_if_unused(correlation_id, kept)
-        return list(kept.join.collected() if kept.complete is None else kept.complete)
+        return list(kept.collected() if kept.complete is None else kept.complete)
 
     def flow_ended(self, correlation_id: str, /) -> Join | None:
         """Free what is kept for a flow; return a join that is still incomplete."""
         kept = self._collected.pop(correlation_id, None)
         if kept is None:
             return None
-        kept.notify()
-        return None if kept.join.is_empty() else kept.join
+        if kept.watching:
+            kept.notify()
+        return None if kept.is_empty() else kept
 
     def _kept(self, correlation_id: str) -> _Collected:
         kept = self._collected.get(correlation_id)
@@ -260,6 +267,6 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
 
     def _free_if_unused(self, correlation_id: str, kept: _Collected) -> None:
         """Keep nothing of an id that was only asked for."""
-        unused = kept.complete is None and kept.join.is_empty() and not kept.watching
+        unused = kept.complete is None and kept.is_empty() and not kept.watching
         if unused and self._collected.get(correlation_id) is kept:
             del self._collected[correlation_id]

@@ -80,15 +80,16 @@ class AsyncDispatcher(Session):
         check_event(event)
         if self._state != "new" and threading.get_ident() != self._thread:
             return self._dispatch_from_thread(event)
-        delivery = self._engine.current()
+        engine = self._engine
+        delivery = engine.current()
         if delivery is not None:
-            child = self._engine.emit(delivery, event)
+            child = engine.emit(delivery, event)
             self._workers.wake()
             return child
         self._check_open(None)
         self._door.check()
-        root = self._engine.stamp_root(event, None)
-        self._engine.enter_root(root, counted=True)
+        root = engine.stamp_root(event, None)
+        engine.enter_root(root, counted=True)
         if self._state == "open":
             self._workers.wake()
         return root
@@ -270,9 +271,13 @@ class AsyncDispatcher(Session):
         else:
             with anyio.move_on_after(timeout):
                 await until_idle(self._engine, flow)
-        if self._engine.ledger.busy if correlation_id is None else flow and flow.roots:
+        if (
+            self._engine.ledger.busy
+            if correlation_id is None
+            else flow and flow.unfinished
+        ):
             return False
-        if failed := self._engine.claim(correlation_id):
+        if failed := self._engine.unclaimed.claim(correlation_id):
             raise failed
         return True
 

@@ -36,7 +36,6 @@ class Door:
         self._capacity = sys.maxsize if capacity is None else capacity
         self._line: deque[_Ticket] = deque()
         self._is_closed = False
-        engine.on_room = self.call_next
 
     def check(self) -> None:
         """Refuse an event for which there is no room.
@@ -44,7 +43,7 @@ class Door:
         Raises:
             QueueFull: As many root events are unfinished as there may be.
         """
-        if self._is_full():
+        if self._engine.ledger.unfinished >= self._capacity:
             raise QueueFull(
                 f"{self._capacity} root events are unfinished; wait for room with "
                 "await dispatcher.send(event), or raise capacity"
@@ -66,6 +65,7 @@ class Door:
             return
         ticket = _Ticket()
         self._line.append(ticket)
+        self._engine.on_room = self.call_next
         try:
             while not self._is_closed and (
                 self._line[0] is not ticket or self._is_full()
@@ -80,7 +80,9 @@ class Door:
 
     def call_next(self) -> None:
         """Call the first in line if there is room."""
-        if self._line and not self._is_full():
+        if not self._line:
+            self._engine.on_room = None
+        elif not self._is_full():
             self._line[0].call.set()
 
     def close(self) -> None:

@@ -8,28 +8,33 @@ The dispatcher and its workers do all the awaiting.
 import sys
 from collections.abc import Callable, Sequence
 from random import random
+from sys import getrefcount
 from typing import TypeVar
 
 from agentflow._context import carried_now, current_delivery
-from agentflow._errors import (
-    FlowBudgetExceeded,
-    FlowFailed,
-    HandlerReturnError,
-    SessionError,
+from agentflow._errors import FlowBudgetExceeded, HandlerReturnError, SessionError
+from agentflow._events import (
+    KNOWS_HOLDERS,
+    AgentFailed,
+    Event,
+    TerminateEvent,
+    stamped,
 )
-from agentflow._events import AgentFailed, Event, TerminateEvent, stamped
 from agentflow._failure import Consequence, TryAgain, consequence_of
-from agentflow._ids import id_source
-from agentflow._ledger import Delivery, FlowState, FlowStatus, Ledger, Root
-from agentflow._recorder import Recorder
+from agentflow._ids import IdSource
+from agentflow._ledger import GONE, Delivery, FlowState, FlowStatus, Ledger, Root
+from agentflow._naming import add_note, budget_spent, no_event
+from agentflow._recorder import Recorder, no_time
 from agentflow._reports import Totals, Undelivered
 from agentflow._stalls import StallWatch
 from agentflow._switchboard import Switchboard
+from agentflow._unclaimed import Unclaimed
 
 _E = TypeVar("_E", bound=Event)
 
-KEPT_FAILURES = 100
-"""How many failures nobody asked for a session keeps; the rest it counts (rule F3)."""
+
+_NOT_KEPT = 6 if KNOWS_HOLDERS else 0
+"""References to an output and its list in `Engine.succeeded` if nobody else has any."""
 
 
 class Engine:
@@ -40,7 +45,6 @@ class Engine:
         max_events_per_flow: How many events a flow may accept; None for any number.
         max_concurrency: How many handlers may run at a time; None for any number.
         recorder: Writes down what happens; None while nobody observes.
-        clock: The time in seconds.
     """
 
     def __init__(
@@ -50,30 +54,39 @@ class Engine:
         max_events_per_flow: int | None,
         max_concurrency: int | None,
         recorder: Recorder | None,
-        clock: Callable[[], float],
     ) -> None:
         self.ledger: Ledger = Ledger()
         self.totals: Totals = Totals()
         self.recorder: Recorder | None = recorder
-        self.clock: Callable[[], float] = clock
+        self.clock: Callable[[], float] = no_time
+        """The time in seconds; 0 before the session is open."""
         self.switchboard: Switchboard = switchboard
         self._targets = switchboard.plain
+        self._single = switchboard.single
+        self._keepers = switchboard.keepers()
         self.stalls: StallWatch = StallWatch(max_concurrency)
         self._waiting = self.stalls.waits.by_delivery
         self.ledger.on_queued = self.stalls.queued
         self.on_idle: list[Callable[[], object]] = []
         """Called when every flow is idle."""
-        self.on_room: Callable[[], object] = _nobody
-        """Called when a root event is finished."""
+        self.on_room: Callable[[], object] | None = None
+        """Called when a root event is finished, while somebody waits for that."""
         self.left: list[Undelivered] = []
         """What was not delivered because the session ended."""
         self.closing: bool = False
         self._budget = (
             sys.maxsize if max_events_per_flow is None else max_events_per_flow
         )
-        self._new_id = id_source()
-        self._unclaimed: list[AgentFailed] = []
-        self._uncounted = 0
+        self._new_id = IdSource()
+        self.unclaimed: Unclaimed = Unclaimed()
+
+    def begin(self, clock: Callable[[], float]) -> None:
+        """Take the time from this clock, since the session opens now."""
+        self.clock = clock
+        if self.recorder is not None:
+            self.recorder.begin(clock)
+        for flow in self.ledger.flows.values():
+            flow.started = clock()
 
     # -- events ---------------------------------------------------------------------
 
@@ -89,7 +102,9 @@ class Engine:
     def current(self) -> Delivery | None:
         """Return the delivery whose handler runs this code, if it is this session's."""
         delivery = current_delivery.get()
-        if delivery is None or delivery.runner is None or not delivery.runner.handling:
+        if delivery is None:
+            return None
+        if delivery.runner is None or not delivery.runner.handling:
             return None
         flow = delivery.root.flow
         return delivery if self.ledger.flows.get(flow.correlation_id) is flow else None
@@ -111,19 +126,25 @@ class Engine:
             SessionError: The flow has been ended and is winding down.
             FlowBudgetExceeded: The flow has accepted all it may.
         """
-        flow = self._flow(event.correlation_id or "")
-        if flow.status != "open":
+        flow_id = event.correlation_id or ""
+        flow = self.ledger.flows.get(flow_id)
+        if flow is None:
+            flow = self._new_flow(flow_id)
+        elif flow.status != "open":
             raise SessionError(
                 f"flow {flow.correlation_id} takes no more events: it was "
                 f"{flow.status} ({flow.reason})"
             )
-        flow.held = flow.held or held
+        if held:
+            flow.held = True
         root = self.ledger.open_root(flow, counted=counted)
         try:
-            self._check_budget(flow)
+            if flow.events >= self._budget:
+                raise FlowBudgetExceeded(budget_spent(flow))
             self._admit(event, root, outside=True)
         finally:
-            self._root_done(root)
+            if not root.open:
+                self._root_done(root)
         return flow
 
     def emit(self, delivery: Delivery, event: _E) -> _E:
@@ -147,21 +168,20 @@ class Engine:
             return child
         # An agent may start, or join, another flow (rule E2).
         child = stamped(event, self._new_id(), flow_id, delivery.event.id)
-        root = self.ledger.open_root(self._flow(flow_id), counted=False)
+        flow = self.ledger.flows.get(flow_id) or self._new_flow(flow_id)
+        root = self.ledger.open_root(flow, counted=False)
         try:
             self._enter(child, root, delivery)
         finally:
-            self._root_done(root)
+            if not root.open:
+                self._root_done(root)
         return child
 
-    def _flow(self, correlation_id: str) -> FlowState:
-        flow = self.ledger.flows.get(correlation_id)
-        if flow is None:
-            budget = self._budget if self.recorder is None else 0
-            flow = self.ledger.new_flow(correlation_id, self.clock(), budget)
-            flow.carried = carried_now()
-            if self.recorder is not None:
-                self.recorder.flow_started(flow)
+    def _new_flow(self, correlation_id: str) -> FlowState:
+        flow = self.ledger.new_flow(correlation_id, self.clock(), self._budget)
+        flow.carried = carried_now()
+        if self.recorder is not None:
+            self.recorder.flow_started(flow)
         return flow
 
     def _enter(self, event: Event, root: Root, by: Delivery) -> None:
@@ -172,15 +192,8 @@ class Engine:
                 self.recorder.output_dropped(event, by.target.name, flow)
             return
         if flow.events >= self._budget:
-            self._check_budget(flow)
+            raise FlowBudgetExceeded(budget_spent(flow))
         self._admit(event, root)
-
-    def _check_budget(self, flow: FlowState) -> None:
-        if flow.events >= self._budget:
-            raise FlowBudgetExceeded(
-                f"flow {flow.correlation_id} has accepted {flow.events} events, all it "
-                "may; if its agents do not run in a circle, raise max_events_per_flow"
-            )
 
     def _admit(self, event: Event, root: Root, *, outside: bool = False) -> None:
         flow = root.flow
@@ -191,13 +204,13 @@ class Engine:
         self.ledger.accept(event, targets, root)
         if self.recorder is not None:
             self.recorder.accepted(event, flow, targets)
-        taken = bool(flow.listeners) and self._tell(flow, event, outside=outside)
+        taken = flow.listeners and self._tell(flow, event, outside=outside)
         if not targets:
-            self._without_targets(event, flow, taken=taken)
+            self._without_targets(event, flow, taken=bool(taken))
 
     def _tell(self, flow: FlowState, event: Event, *, outside: bool) -> bool:
         """Tell who listens to the flow; return whether someone waited for this event."""
-        answers = [listen(event, outside) for listen in tuple(flow.listeners)]
+        answers = [listen(event, outside) for listen in flow.listeners]
         return any(answers)
 
     def _without_targets(self, event: Event, flow: FlowState, *, taken: bool) -> None:
@@ -208,34 +221,85 @@ class Engine:
 
     # -- handlers -------------------------------------------------------------------
 
-    def succeeded(
-        self, delivery: Delivery, outputs: Sequence[Event], since: float
+    def succeeded(  # noqa: C901, PLR0912, PLR0915, PLR0917 -- see below
+        self, delivery: Delivery, outputs: Sequence[Event], since: float, now: int
     ) -> Delivery | None:
         """Accept what a handler returned and strike its delivery out.
+
+        The short way does for the usual single event what `emit` does for every one: it
+        is of a class with one known target, it belongs to this flow, nobody listens, and
+        the flow is open and within its budget (`FlowState.limit`). It stands here in
+        line, with what `Ledger.finish` does, since this is half of every hop and a call
+        is a 30th. An event that the handler has not kept is stamped as it is rather than
+        copied: nobody is left who could see the difference.
 
         Args:
             delivery: What was handled.
             outputs: What the handler returned; all of it is accepted, or nothing.
             since: When the handler started; for the recorder.
+            now: The time in nanoseconds, for new ids.
 
         Returns:
             The delivery of its only output, to go straight on with, if there is one.
         """
-        follow_up = self._relay(delivery, outputs) if outputs else None
+        root = delivery.root
+        flow = root.flow
+        follow_up: Delivery | None = None
+        if outputs:  # noqa: PLR1702 -- likewise
+            output = outputs[0]
+            target = self._single.get(output.__class__)
+            if (
+                target is not None
+                and len(outputs) == 1
+                and output.correlation_id is None
+                and flow.events < flow.limit
+            ):
+                flow.events += 1
+                new_id = self._new_id.at(now)
+                if getrefcount(output) + getrefcount(outputs) == _NOT_KEPT:
+                    child = output
+                    fields = child.__dict__
+                    fields["id"] = new_id
+                    fields["correlation_id"] = flow.correlation_id
+                    fields["parent_id"] = delivery.event.id
+                else:
+                    child = stamped(
+                        output, new_id, flow.correlation_id, delivery.event.id
+                    )
+                if self.recorder is not None:
+                    self.recorder.accepted(child, flow, (target,))
+                follow_up = Delivery(child, target, root)
+                flow.pending[follow_up] = None
+                root.open += 1
+                lane = target.lane
+                if lane.running < lane.limit:
+                    lane.running += 1
+                else:
+                    lane.backlog.append(follow_up)
+                    follow_up = None
+                    if self._waiting:
+                        self.stalls.queued(lane)
+            else:
+                follow_up = self._relay(delivery, outputs)
         if self.recorder is not None:
             self.recorder.finished(delivery, since)
-        if self.ledger.finish(delivery):
-            self._root_done(delivery.root)
+        lane = delivery.target.lane
+        self.ledger.handled += 1
+        if lane.backlog or lane.returning:
+            self.ledger.release(lane)
+        else:
+            lane.running -= 1
+        delivery.runner = GONE
+        del flow.pending[delivery]
+        root.open -= 1
+        if not root.open:
+            self._root_done(root)
         if self._waiting:
-            self.stalls.ended(delivery.root.flow)
+            self.stalls.ended(flow)
         return follow_up
 
     def _relay(self, delivery: Delivery, outputs: Sequence[Event]) -> Delivery | None:
         """Accept all that a handler returned, or nothing.
-
-        The short way does for the usual single event what `emit` does for every one: it
-        is of a class with one known target, it belongs to this flow, nobody listens or
-        records, and the flow is open and within its budget (`FlowState.limit`).
 
         Returns:
             The delivery of the only output, if it can start at once.
@@ -244,22 +308,6 @@ class Engine:
             HandlerReturnError: Some of it is no event.
             FlowBudgetExceeded: The flow has accepted all it may.
         """
-        if len(outputs) == 1:
-            output = outputs[0]
-            root = delivery.root
-            flow = root.flow
-            targets = self._targets.get(output.__class__)
-            if (
-                targets
-                and len(targets) == 1
-                and output.correlation_id is None
-                and flow.events < flow.limit
-            ):
-                flow.events += 1
-                child = stamped(
-                    output, self._new_id(), flow.correlation_id, delivery.event.id
-                )
-                return self.ledger.accept_one(child, targets[0], root)
         for output in outputs:
             if not isinstance(output, Event):
                 raise HandlerReturnError(no_event(delivery, output))
@@ -289,7 +337,8 @@ class Engine:
     def _root_done(self, root: Root) -> None:
         if self.ledger.close_if_done(root):
             self._went_idle(root.flow)
-        self.on_room()
+        if self.on_room is not None:
+            self.on_room()
 
     # -- failures -------------------------------------------------------------------
 
@@ -331,7 +380,7 @@ class Engine:
             retry_later(delivery, consequence.delay)
             return
         self.totals.failed += 1
-        _add_note(error, delivery)
+        add_note(error, delivery)
         if consequence == "fail flow":
             self._fail_flow(failure, delivery)
         if not isinstance(delivery.event, AgentFailed):
@@ -362,25 +411,12 @@ class Engine:
         flow = delivery.root.flow
         cause = delivery.event
         if isinstance(cause, AgentFailed) and cause not in flow.failures:
-            flow.failures.append(cause)  # its handler did not handle it after all
-        flow.failures.append(failure)
+            flow.failures += (cause,)  # its handler did not handle it after all
+        flow.failures += (failure,)
         if flow.status == "open":
             error = failure.error
             reason = f"{failure.agent} raised {type(error).__name__}: {error}"
             self.cut(flow, "failed", reason, by=delivery)
-
-    def claim(self, correlation_id: str | None = None) -> FlowFailed | None:
-        """Take over the failures that have no owner: those of one flow, or all."""
-        if correlation_id is None:
-            mine, self._unclaimed = self._unclaimed, []
-            unlisted, self._uncounted = self._uncounted, 0
-        else:
-            mine = [f for f in self._unclaimed if f.correlation_id == correlation_id]
-            self._unclaimed = [f for f in self._unclaimed if f not in mine]
-            unlisted = 0
-        if not mine and not unlisted:
-            return None
-        return FlowFailed.of(mine, unlisted=unlisted)
 
     # -- flows ----------------------------------------------------------------------
 
@@ -411,19 +447,20 @@ class Engine:
             flow.on_cut(reason)
         if cut.went_idle:
             self._went_idle(flow)
-        self.on_room()
+        if self.on_room is not None:
+            self.on_room()
 
     def cut_all(self, reason: str) -> None:
         """End every flow, since the session ends."""
         self.closing = True
         for flow in tuple(self.ledger.flows.values()):
-            if flow.roots:
+            if flow.unfinished:
                 self.cut(flow, "cancelled", reason)
 
-    def release(self, flow: FlowState) -> list[AgentFailed]:
+    def release(self, flow: FlowState) -> tuple[AgentFailed, ...]:
         """Let go of an idle flow whose owner leaves; return what failed in it."""
         flow.held = False
-        failures, flow.failures = flow.failures, []
+        failures, flow.failures = flow.failures, ()
         self._end(flow, failures)
         return failures
 
@@ -442,43 +479,22 @@ class Engine:
         )
 
     def _went_idle(self, flow: FlowState) -> None:
-        _call(flow.on_idle)
+        for callback in flow.on_idle:
+            callback()
         if not flow.held:
-            room = KEPT_FAILURES - len(self._unclaimed)
-            self._unclaimed += flow.failures[:room]
-            self._uncounted += len(flow.failures[room:])
+            if flow.failures:
+                self.unclaimed.add(flow.failures)
             self._end(flow, flow.failures)
-        if not self.ledger.busy:
-            _call(self.on_idle)
+        if self.on_idle and not self.ledger.busy:
+            for callback in tuple(self.on_idle):
+                callback()
 
     def _end(self, flow: FlowState, failures: Sequence[AgentFailed]) -> None:
         self.ledger.forget(flow)
-        for name, keeper in self.switchboard.keepers():
+        for name, keeper in self._keepers:
             join = keeper.flow_ended(flow.correlation_id)
             if join is not None and self.recorder is not None:
                 self.recorder.set_incomplete(name, flow.correlation_id, join)
         if self.recorder is not None:
             outcome = "failed" if failures else flow.status
             self.recorder.flow_ended(flow, "finished" if outcome == "open" else outcome)
-
-
-def _nobody() -> None:
-    """Stand in for who will be told."""
-
-
-def _call(callbacks: list[Callable[[], object]]) -> None:
-    for callback in tuple(callbacks):
-        callback()
-
-
-def no_event(delivery: Delivery, output: object) -> str:
-    """Say what a handler returned or yielded instead of an event."""
-    return f"{delivery.target.name} returned {output!r} where an event should be"
-
-
-def _add_note(error: Exception, delivery: Delivery) -> None:
-    event = delivery.event
-    error.add_note(
-        f"raised by agent {delivery.target.name!r} while it handled "
-        f"{type(event).__name__} {event.id} of flow {event.correlation_id}"
-    )

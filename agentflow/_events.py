@@ -1,7 +1,8 @@
 """Events: frozen attrs values, the only way agents talk (rules E1 and E2)."""
 
 import inspect
-from typing import TypeVar, cast, dataclass_transform
+import sys
+from typing import TypeVar, dataclass_transform
 
 import attrs
 from attrs.exceptions import UnannotatedAttributeError
@@ -161,21 +162,26 @@ def check_event(candidate: object) -> Event:
     if not isinstance(candidate, Event):
         hint = " (a class: call it to make an event)" * isinstance(candidate, type)
         raise EventTypeError(f"expected an event, got {candidate!r}{hint}")
-    if not isinstance(candidate.source, (type, str)):
+    fields = candidate.__dict__
+    source, flow_id = fields["source"], fields["correlation_id"]
+    if not isinstance(source, (str, type)):
         raise EventTypeError(
             f"{type(candidate).__qualname__}.source must be a class or a string, not "
-            f"{candidate.source!r}"
+            f"{source!r}"
         )
-    correlation_id = cast("object", candidate.correlation_id)
-    if correlation_id is not None and not (
-        isinstance(correlation_id, str) and correlation_id
-    ):
+    if flow_id is not None and not (isinstance(flow_id, str) and flow_id):
         raise EventTypeError(
             f"{type(candidate).__qualname__}.correlation_id must be a string that is "
-            f"not empty, or None, not {correlation_id!r}"
+            f"not empty, or None, not {flow_id!r}"
         )
     return candidate
 
+
+KNOWS_HOLDERS: bool = sys.implementation.name == "cpython" and sys.version_info < (
+    3,
+    14,
+)
+"""Whether a reference count tells who holds an object; newer Pythons leave some out."""
 
 _E = TypeVar("_E", bound=Event)
 

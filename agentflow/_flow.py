@@ -112,15 +112,15 @@ class Flow:
 
         state = self._state
         state.listen(listen)
-        state.on_idle.append(send.close)
+        state.when_idle(send.close)
         try:
             with send, receive:
-                if not state.roots:
+                if not state.unfinished:
                     send.close()
                 yield receive
         finally:
             state.unlisten(listen)
-            state.on_idle.remove(send.close)
+            state.not_when_idle(send.close)
 
     async def result(self, event_type: type[_E]) -> _E:
         """Wait for the first event of a class that an agent emits in this flow.
@@ -180,7 +180,7 @@ class Flow:
     def statistics(self) -> FlowStatistics:
         """Return what is queued and running now."""
         state = self._state
-        open_now = list(state.deliveries())
+        open_now = list(state.pending)
         running = sum(d.runner is not None and d.runner.handling for d in open_now)
         return FlowStatistics(
             queued=len(open_now) - running,
@@ -222,7 +222,9 @@ async def owning(engine: Engine, state: FlowState, flow: Flow) -> AsyncGenerator
             yield flow
             _leave(engine, state)
             await until_idle(engine, state)
-        if state.roots:  # it failed: its last handlers clean up, a log sees the failure
+        if (
+            state.unfinished
+        ):  # it failed: its last handlers clean up, a log sees the failure
             await until_idle(engine, state)
     except BaseException as error:
         await _abandon(engine, state, error)  # noqa: ASYNC102 -- shielded inside
@@ -253,7 +255,7 @@ async def _abandon(  # noqa: ASYNC910 -- a flow that is idle needs no wait
 ) -> None:
     """Cancel a flow whose owner left early, and wait until it has cleaned up."""
     state.on_cut = None
-    if state.roots:
+    if state.unfinished:
         engine.cut(state, "cancelled", f"its owner's block ended with {error!r}")
         with anyio.CancelScope(shield=True):  # as a nursery waits for its children
             await until_idle(engine, state)

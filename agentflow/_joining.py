@@ -65,16 +65,17 @@ class Join:
             The set, if the event completes it, in the order of the needed types; places
             that a quorum left empty are left out.
         """
-        for place in self._needs.fitting(event.__class__):
-            if self._places[place] is None:  # the usual case, in line for speed
-                self._places[place] = event
+        needs, places = self._needs, self._places
+        for place in needs.fitting(event.__class__):
+            if places[place] is None:  # the usual case, in line for speed
+                places[place] = event
                 self._count += 1
                 break
         else:
             if not self._seat(event):
                 self._waiting.append(event)
                 return None
-        return self.take() if self._count >= self._needs.quorum else None
+        return self.take() if self._count >= needs.quorum else None
 
     def take(self) -> list[Event]:
         """Give up what is collected and begin the next set with what waits."""

@@ -3,12 +3,11 @@
 Theory of operation.
 
 - A *delivery* is one event on its way to one agent. From the moment its event is accepted
-  until it has been handled or dropped it stands in ``pending`` of its *root*: the
-  event from outside that it descends from. There are no counters to keep in step; what is
-  open is what stands there.
-- A *flow* is the roots of one correlation id. It is idle when it has no open root. When a
-  delivery is done, what it emitted has been entered before, so a flow cannot look idle in
-  between.
+  until it has been handled or dropped it stands in ``pending`` of its flow, and counts as
+  ``open`` for its *root*: the event from outside that it descends from.
+- A *flow* is the roots of one correlation id. It is idle when none of them is unfinished.
+  When a delivery is done, what it emitted has been entered before, so a flow cannot look
+  idle in between.
 - A *lane* is an agent's way in: so many of its deliveries may be underway, the others
   wait in its backlog in order of arrival. A delivery that got its place in the lane stands
   in ``ready`` until a worker takes it. When it is done, its place passes to the next in
@@ -27,8 +26,8 @@ step and returns what the session has to act on.
 
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol, TypeVar
 
 import attrs
 
@@ -123,17 +122,22 @@ class Redelivery(Delivery):
 class Root:
     """An event from outside and everything that came of it."""
 
-    __slots__ = ("counted", "flow", "pending")
+    __slots__ = ("counted", "flow", "open")
 
     def __init__(self, flow: "FlowState", *, counted: bool) -> None:
         self.flow: FlowState = flow
         self.counted: bool = counted
-        self.pending: dict[Delivery, None] = {}
-        """In order of acceptance."""
+        """Whether it takes room at the door."""
+        self.open: int = 0
+        """How many deliveries of it are pending; below 0 when it is finished."""
 
 
 class FlowState:
-    """What the session knows of one correlation id."""
+    """What the session knows of one correlation id.
+
+    Most flows are short and nobody looks at them, so what is seldom there is a tuple that
+    is empty, and shared, until something comes.
+    """
 
     __slots__ = (
         "_budget",
@@ -147,10 +151,11 @@ class FlowState:
         "listeners",
         "on_cut",
         "on_idle",
+        "pending",
         "reason",
-        "roots",
         "started",
         "status",
+        "unfinished",
     )
 
     def __init__(self, correlation_id: str, started: float, budget: int) -> None:
@@ -163,34 +168,40 @@ class FlowState:
         self._budget = budget
         self.status: FlowStatus = "open"
         self.reason: str = ""
-        self.roots: set[Root] = set()
-        self.failures: list[AgentFailed] = []
+        self.unfinished: int = 0
+        """How many roots are; 0 means that the flow is idle."""
+        self.pending: dict[Delivery, None] = {}
+        """What is queued or running, in order of acceptance."""
+        self.failures: tuple[AgentFailed, ...] = ()
         self.held: bool = False
         """Whether an owner has it, in a block or a call."""
         self.is_left: bool = False
         """Whether that owner only waits for its end any more."""
         self.on_cut: Callable[[str], object] | None = None
-        self.on_idle: list[Callable[[], object]] = []
+        self.on_idle: tuple[Callable[[], object], ...] = ()
         self.carried: tuple[object, ...] = ()
         """What it took along from where it was opened; see `_context.carried`."""
-        self.listeners: list[Listener] = []
+        self.listeners: tuple[Listener, ...] = ()
         """Told of each event, and whether it came from outside."""
 
     def listen(self, listener: "Listener") -> None:
         """Tell somebody of each event from now on."""
-        self.listeners.append(listener)
+        self.listeners = (*self.listeners, listener)
         self.limit = 0
 
     def unlisten(self, listener: "Listener") -> None:
         """Tell them no more."""
-        self.listeners.remove(listener)
+        self.listeners = without(self.listeners, listener)
         if not self.listeners and self.status == "open":
             self.limit = self._budget
 
-    def deliveries(self) -> Iterator[Delivery]:
-        """Yield what is queued or running."""
-        for root in self.roots:
-            yield from root.pending
+    def when_idle(self, callback: Callable[[], object]) -> None:
+        """Call this each time the flow becomes idle."""
+        self.on_idle = (*self.on_idle, callback)
+
+    def not_when_idle(self, callback: Callable[[], object]) -> None:
+        """Do so no more."""
+        self.on_idle = without(self.on_idle, callback)
 
 
 @attrs.define
@@ -237,7 +248,8 @@ class Ledger:
             The flow.
         """
         assert correlation_id not in self.flows
-        flow = self.flows[correlation_id] = FlowState(correlation_id, now, budget)
+        flow = FlowState(correlation_id, now, budget)
+        self.flows[correlation_id] = flow
         return flow
 
     def open_root(self, flow: FlowState, *, counted: bool) -> Root:
@@ -250,16 +262,16 @@ class Ledger:
         Returns:
             The root for its deliveries.
         """
-        root = Root(flow, counted=counted)
-        if not flow.roots:
+        if not flow.unfinished:
             self.busy += 1
-        flow.roots.add(root)
+        flow.unfinished += 1
         self.unfinished += counted
-        return root
+        return Root(flow, counted=counted)
 
     def accept(self, event: Event, targets: tuple[Target, ...], root: Root) -> None:
         """Enter a delivery of `event` for each target."""
-        pending = root.pending
+        pending = root.flow.pending
+        root.open += len(targets)
         for target in targets:
             delivery = Delivery(event, target, root)
             pending[delivery] = None
@@ -270,18 +282,6 @@ class Ledger:
             else:
                 lane.backlog.append(delivery)
                 self.on_queued(lane)
-
-    def accept_one(self, event: Event, target: Target, root: Root) -> Delivery | None:
-        """Enter a delivery for one target; return it if the caller may run it now."""
-        delivery = Delivery(event, target, root)
-        root.pending[delivery] = None
-        lane = target.lane
-        if lane.running < lane.limit:
-            lane.running += 1
-            return delivery
-        lane.backlog.append(delivery)
-        self.on_queued(lane)
-        return None
 
     def finish(self, delivery: Delivery) -> bool:
         """Strike out a delivery that was handled.
@@ -298,18 +298,20 @@ class Ledger:
             self.release(lane)
         else:
             lane.running -= 1
-        pending = delivery.root.pending
-        pending.pop(delivery, None)
-        return not pending
+        root = delivery.root
+        del root.flow.pending[delivery]
+        root.open -= 1
+        return not root.open
 
     def close_if_done(self, root: Root) -> bool:
         """Close a root without open deliveries; return whether its flow is idle now."""
-        flow = root.flow
-        if root.pending or root not in flow.roots:
+        if root.open:
             return False
-        flow.roots.discard(root)
+        root.open = -1
         self.unfinished -= root.counted
-        if flow.roots:
+        flow = root.flow
+        flow.unfinished -= 1
+        if flow.unfinished:
             return False
         self.busy -= 1
         return True
@@ -343,9 +345,9 @@ class Ledger:
         """Leave the lane until the next attempt; return the delivery for that."""
         again = Redelivery(delivery)
         again.runner = runner
-        pending = delivery.root.pending
+        pending = delivery.root.flow.pending
         pending[again] = None
-        pending.pop(delivery, None)
+        del pending[delivery]
         delivery.runner = GONE
         self.release(delivery.target.lane)
         return again
@@ -378,30 +380,35 @@ class Ledger:
             flow.reason = reason
         flow.limit = 0
         cut = Cut()
-        was_busy = bool(flow.roots)
-        for root in tuple(flow.roots):
-            for delivery in tuple(root.pending):
-                runner = delivery.runner
-                if runner is not None and runner.handling:
-                    cut.running.append(delivery)
-                else:
-                    self._drop(delivery)
-                    cut.dropped.append(delivery)
-            self.close_if_done(root)
+        for delivery in tuple(flow.pending):
+            runner = delivery.runner
+            if runner is not None and runner.handling:
+                cut.running.append(delivery)
+            else:
+                cut.dropped.append(delivery)
+                if self._drop(delivery):
+                    cut.went_idle = True
         cut.dropped.sort(key=_event_id)
-        cut.went_idle = was_busy and not flow.roots
         return cut
 
-    def _drop(self, delivery: Delivery) -> None:
+    def _drop(self, delivery: Delivery) -> bool:
+        """Strike out a delivery that no agent has begun.
+
+        Returns:
+            Whether its flow is idle now.
+        """
         runner, delivery.runner = delivery.runner, GONE
-        delivery.root.pending.pop(delivery, None)
+        root = delivery.root
+        del root.flow.pending[delivery]
+        root.open -= 1
         if runner is not None:
             runner.cancel("its flow has ended")
-            return
-        lane = delivery.target.lane
-        lane.dead += 1
-        if lane.dead > max(_SWEEP_FROM, len(lane.backlog) // 2):
-            self._sweep(lane)
+        else:
+            lane = delivery.target.lane
+            lane.dead += 1
+            if lane.dead > max(_SWEEP_FROM, len(lane.backlog) // 2):
+                self._sweep(lane)
+        return self.close_if_done(root)
 
     @staticmethod
     def _sweep(lane: Lane) -> None:
@@ -410,8 +417,17 @@ class Ledger:
 
     def forget(self, flow: FlowState) -> None:
         """Leave nothing behind of a flow that is idle and has no owner."""
-        assert not flow.roots
+        assert not flow.unfinished
         del self.flows[flow.correlation_id]
+
+
+_T = TypeVar("_T")
+
+
+def without(items: tuple[_T, ...], item: _T) -> tuple[_T, ...]:
+    """Return the items less the first that equals this one."""
+    at = items.index(item)
+    return (*items[:at], *items[at + 1 :])
 
 
 def _nobody(lane: Lane) -> None:

@@ -36,11 +36,14 @@ class Recorder:
 
     Args:
         observer: Who gets them. One that raises is reported once and gets no more.
-        clock: The time in seconds.
     """
 
-    def __init__(self, observer: Observer, clock: Callable[[], float]) -> None:
+    def __init__(self, observer: Observer) -> None:
         self._observer: Observer | None = observer
+        self._clock = no_time
+
+    def begin(self, clock: Callable[[], float]) -> None:
+        """Take the time from this clock, in seconds."""
         self._clock = clock
 
     def tell(self, record: Record) -> None:
@@ -199,3 +202,8 @@ class Recorder:
                 missing=join.missing(),
             )
         )
+
+
+def no_time() -> float:
+    """Stand in for the clock of a loop that does not run yet."""
+    return 0.0

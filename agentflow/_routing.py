@@ -36,7 +36,7 @@ class Route:
     retry: Retry | None = None
 
 
-class RouteCache(dict[type[Event], tuple[Any, ...]]):
+class RouteCache(dict[type[Event], Any]):
     """What a session has looked up, by event class; a class so that it can be watched."""
 
     __slots__ = ("__weakref__",)

@@ -26,7 +26,7 @@ from agentflow._recorder import Recorder
 from agentflow._reports import StopReport
 from agentflow._routing import Router
 from agentflow._switchboard import Switchboard
-from agentflow._tasks import Tasks, open_tasks
+from agentflow._tasks import Tasks, running_loop
 from agentflow._waiting import until_idle
 from agentflow._workers import Workers
 from agentflow.abc import Nursery, Observer
@@ -46,7 +46,7 @@ class Session:
         router: Router,
         *,
         shared_working_memory: SharedWorkingMemory | None = None,
-        batch_size: int = 16,
+        batch_size: int = 64,
         capacity: int | None = DEFAULT_CAPACITY,
         max_events_per_flow: int | None = DEFAULT_BUDGET,
         max_concurrency: int | None = None,
@@ -72,8 +72,7 @@ class Session:
             Switchboard(router, self._call_for),
             max_events_per_flow=max_events_per_flow,
             max_concurrency=max_concurrency,
-            recorder=None if tracer is None else Recorder(tracer, self._clock),
-            clock=self._clock,
+            recorder=None if tracer is None else Recorder(tracer),
         )
         self._door = Door(self._engine, capacity)
         self._workers: Workers
@@ -87,10 +86,6 @@ class Session:
     def __repr__(self) -> str:
         busy = self._engine.ledger.busy
         return f"<{type(self).__name__} {self._state}, {busy} flows>"
-
-    def _clock(self) -> float:
-        """Return the loop's time; 0 before the session is open, when no loop may run."""
-        return 0.0 if self._state == "new" else anyio.current_time()
 
     def _call_for(self, handler: Handler) -> Call:
         if handler.kind == "thread":
@@ -121,9 +116,9 @@ class Session:
         self._thread = threading.get_ident()
         self._stopped = anyio.Event()
         self._closed = anyio.Event()
-        for flow in self._engine.ledger.flows.values():
-            flow.started = self._clock()
-        self._tasks = open_tasks()
+        loop = running_loop()
+        self._engine.begin(loop.now)
+        self._tasks = loop.open_tasks()
         tasks = await self._tasks.__aenter__()
         context = copy_context()
         context.run(current_memory.set, self.shared_working_memory)
@@ -131,6 +126,7 @@ class Session:
         context.run(current_delivery.set, None)
         self._workers = Workers(
             self._engine,
+            loop,
             tasks,
             context=context,
             batch_size=self._batch_size,
@@ -198,7 +194,7 @@ class Session:
         self._report = StopReport(undelivered=tuple(left))
 
     def _failures(self) -> list[FlowFailed]:
-        failed = self._engine.claim()
+        failed = self._engine.unclaimed.claim()
         return [] if failed is None else [failed]
 
     def _begin_stopping(self) -> None:
@@ -260,7 +256,7 @@ class Session:
         self._end_all("its grace was over")
         self._workers.close()
         self._stopped.set()
-        failed = self._engine.claim()
+        failed = self._engine.unclaimed.claim()
         if self._is_hosted:
             with anyio.CancelScope(shield=True):  # nothing but idle workers is left
                 await self._closed.wait()

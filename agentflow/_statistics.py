@@ -24,7 +24,7 @@ def snapshot(
     running = dict(queued)
     oldest: str | None = None
     for flow in engine.ledger.flows.values():
-        for delivery in flow.deliveries():
+        for delivery in flow.pending:
             is_running = delivery.runner is not None and delivery.runner.handling
             counts = running if is_running else queued
             counts[delivery.target.name] += 1

@@ -28,7 +28,10 @@ class Switchboard:
         self._caller = caller
         self.plain: RouteCache = RouteCache()
         """The targets of event types whose routes have no predicates, once looked up."""
+        self.single: RouteCache = RouteCache()
+        """The target of those types that have exactly one."""
         router.watch(self.plain)
+        router.watch(self.single)
         self._targets: dict[Route, Target] = {}
         self._agents: dict[int, Target] = {}
         self._names: dict[str, int] = {}
@@ -69,6 +72,8 @@ class Switchboard:
         targets = tuple(chosen.values())
         if all(route.when is None for route in self._router.matching(event_type)):
             self.plain[event_type] = targets
+            if len(targets) == 1:
+                self.single[event_type] = targets[0]
         return targets
 
     def _matching(self, event: Event) -> Iterator[tuple[Route, Target]]:

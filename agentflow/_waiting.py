@@ -33,18 +33,23 @@ async def until_idle(engine: Engine, flow: FlowState | None) -> None:
         Leaves everything as it is.
     """
     await checkpoint()
-    callbacks = engine.on_idle if flow is None else flow.on_idle
-    while engine.ledger.busy if flow is None else flow.roots:
-        idle = anyio.Event()
-        callbacks.append(idle.set)
-        try:
-            if flow is None:
+    if flow is None:
+        while engine.ledger.busy:
+            idle = anyio.Event()
+            engine.on_idle.append(idle.set)
+            try:
                 await idle.wait()
-            else:
-                what = f"flow {flow.correlation_id} to be idle"
-                await _wait(engine, idle, "idle", flow=flow, what=what)
+            finally:
+                engine.on_idle.remove(idle.set)
+        return
+    while flow.unfinished:
+        idle = anyio.Event()
+        flow.when_idle(idle.set)
+        try:
+            what = f"flow {flow.correlation_id} to be idle"
+            await _wait(engine, idle, "idle", flow=flow, what=what)
         finally:
-            callbacks.remove(idle.set)
+            flow.not_when_idle(idle.set)
 
 
 async def until_event(
@@ -72,13 +77,13 @@ async def until_event(
             signal.set()
 
     flow.listen(listen)
-    flow.on_idle.append(signal.set)
+    flow.when_idle(signal.set)
     try:
-        if flow.roots and not found():
+        if flow.unfinished and not found():
             await _wait(engine, signal, "event", flow=flow, what=what)
     finally:
         flow.unlisten(listen)
-        flow.on_idle.remove(signal.set)
+        flow.not_when_idle(signal.set)
 
 
 async def _wait(

@@ -173,7 +173,7 @@ class Waits:
         if wait.kind == "lane":
             return list(self._by_lane.get(wait.delivery.target.lane, ()))
         waits: list[Wait] = []
-        for delivery in wait.flow.deliveries():
+        for delivery in wait.flow.pending:
             if delivery.runner is None:
                 waits += self._by_lane.get(delivery.target.lane, ())
                 if len(self.by_delivery) >= self._max_workers:
@@ -185,7 +185,7 @@ class Waits:
     def _can_end(self, wait: Wait, caught: dict[Wait, None]) -> bool:
         if wait.signal.is_set():
             return True
-        others = (d for d in wait.flow.deliveries() if d is not wait.delivery)
+        others = (d for d in wait.flow.pending if d is not wait.delivery)
         if wait.kind == "lane":
             can_end = not self._is_blocked(wait.delivery.target.lane, caught)
         elif wait.kind == "idle":

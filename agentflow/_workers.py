@@ -20,24 +20,27 @@ wake-up alone: a delivery that travelled itself was measured to be overtaken by 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from contextvars import Context, copy_context
-from time import perf_counter
+from time import time_ns
 from typing import Any, cast
 
 import anyio
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from agentflow._context import current_delivery
 from agentflow._engine import Engine
 from agentflow._errors import AgentFlowError, HandlerReturnError
 from agentflow._events import Event
 from agentflow._ledger import Delivery
-from agentflow._tasks import Tasks
+from agentflow._tasks import Loop, Scope, Tasks
 
 MAX_PARKED = 64
 """Workers that stay when there is nothing to do; starting one costs 4 times a wake-up."""
 
-_LONGEST_SHIFT = 0.001
-"""Seconds after which a worker yields, however small its batch: synchronous handlers."""
+_LONGEST_SHIFT = 1_000_000
+"""Nanoseconds after which a worker yields, however small its batch: synchronous handlers.
+
+The wall clock serves, since ids need it too: set back in the middle of a shift, it leaves
+the batch as the bound of that shift."""
 
 
 class Worker:
@@ -58,7 +61,7 @@ class Worker:
     def __init__(self, pool: "Workers") -> None:
         self.pool: Workers = pool
         self.task_id: int = anyio.get_current_task().id
-        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.scope: Scope
         self.is_cancelled: bool = False
         """Whether `scope` has been; asking the scope itself costs ten times as much."""
         self.since: float = 0.0
@@ -94,6 +97,7 @@ class Workers:
 
     Args:
         engine: What to do with the outcome of each handler.
+        loop: The event loop.
         tasks: Where the workers run.
         context: The context variables that handlers start with.
         batch_size: How many deliveries a worker takes before it lets others run.
@@ -103,6 +107,7 @@ class Workers:
     def __init__(
         self,
         engine: Engine,
+        loop: Loop,
         tasks: Tasks,
         *,
         context: Context,
@@ -114,6 +119,7 @@ class Workers:
         self.aside: int = 0
         """Workers whose handlers stand aside and count for no limit."""
         self.engine: Engine = engine
+        self._loop = loop
         self._ready = engine.ledger.ready
         self._tasks = tasks
         self._limit = float("inf") if limit is None else limit
@@ -154,38 +160,39 @@ class Workers:
         self._receive.close()
 
     async def _work(self) -> None:
+        """Be a worker, and handle one delivery after another until none is left for it.
+
+        This and `_drain` stand below every handler, and each resumption of one passes
+        through them; so there is no third.
+        """
         self._coming = False
         worker = Worker(self)
-        try:
-            while not await self._shift(worker):
-                pass
+        ends = False
+        try:  # noqa: PLR1702 -- one more function would be one more frame
+            while not ends:
+                worker.is_cancelled = False
+                try:
+                    with self._loop.new_scope() as worker.scope:
+                        ends = await self._drain(worker)
+                except Exception as error:
+                    if worker.delivery is None:
+                        raise  # no handler's: a bug of ours, which must not be quiet
+                    self._failed(worker, error)
+                except BaseException as error:  # noqa: ASYNC103 -- or nobody cancelled
+                    leaving = await self._settle_cancelled(  # noqa: ASYNC102 -- looks
+                        worker, error
+                    )
+                    if leaving is error:
+                        raise
+                    if leaving is not None:
+                        raise leaving from None  # noqa: ASYNC104 -- the cancelled part
+                if worker.delivery is not None:  # its own scope took the cancellation
+                    self.engine.interrupted(worker.delivery, worker.since)
+                    worker.delivery = None
+                ends = ends or _is_soiled(worker.context)
         finally:
             self.count -= 1
         self.wake()
-
-    async def _shift(self, worker: Worker) -> bool:
-        """Work under one cancel scope; return whether the worker is to end."""
-        ends = False
-        worker.is_cancelled = False
-        try:
-            with anyio.CancelScope() as worker.scope:
-                ends = await self._drain(worker)
-        except Exception as error:
-            if worker.delivery is None:
-                raise  # no handler's: a bug of ours, which must not be quiet
-            self._failed(worker, error)
-        except BaseException as error:  # noqa: ASYNC103 -- unless nobody cancelled it
-            leaving = await self._settle_cancelled(  # noqa: ASYNC102 -- may look only
-                worker, error
-            )
-            if leaving is error:
-                raise
-            if leaving is not None:
-                raise leaving from None  # noqa: ASYNC104 -- the cancelled part of it
-        if worker.delivery is not None:  # its own scope took the cancellation out
-            self.engine.interrupted(worker.delivery, worker.since)
-            worker.delivery = None
-        return ends or _is_soiled(worker.context)
 
     def _failed(self, worker: Worker, error: Exception) -> None:
         delivery, worker.delivery = worker.delivery, None
@@ -240,50 +247,50 @@ class Workers:
             Whether to end, rather than to open a new scope.
         """
         engine, ready, set_current = self.engine, self._ready, current_delivery.set
+        succeeded, snapshot, clock = engine.succeeded, copy_context, time_ns
         delivery: Delivery | None = None
-        left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
+        left, until = self.batch_size, clock() + _LONGEST_SHIFT
         while True:
             if delivery is None:
-                delivery = self._take() or await self._await_work()
-                if delivery is None:
+                if not ready and not await self._await_work():
                     return True
+                delivery = ready.popleft()
+                if delivery.runner is not None:
+                    engine.ledger.skip(delivery)
+                    delivery = None
+                    continue
             delivery.runner = self._last = worker
-            if ready:
+            if ready and not self._coming:
                 self.wake()
             if engine.recorder is not None:
                 worker.since = engine.recorder.started(delivery)
             set_current(delivery)
-            before = copy_context()
+            before = snapshot()
             try:
                 outputs: Any = await delivery.target.call(delivery.event)
-                if outputs is None:
-                    outputs = ()
-                elif outputs.__class__ is not list:
-                    outputs = await self._settle(delivery, outputs)
-                delivery = engine.succeeded(delivery, outputs, worker.since)
+                if outputs.__class__ is not list:
+                    outputs = (
+                        () if outputs is None else await self._settle(delivery, outputs)
+                    )
+                now = clock()
+                delivery = succeeded(delivery, outputs, worker.since, now)
             except BaseException:
                 worker.delivery = delivery
                 worker.context = before
                 raise
-            if worker.is_cancelled or _is_soiled(before):
+            try:
+                is_soiled = snapshot() != before  # as _is_soiled, in line for speed
+            except Exception:  # noqa: BLE001 -- likewise
+                is_soiled = True
+            if is_soiled or worker.is_cancelled:
                 self._leave(worker, before, delivery)
                 return False
             left -= 1
             if self._last is not worker:  # others have run: the loop has turned
-                left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
-            elif left <= 0 or perf_counter() > until:
+                left, until = self.batch_size, now + _LONGEST_SHIFT
+            elif left <= 0 or now > until:
                 delivery = await self._turn(delivery)
-                left, until = self.batch_size, perf_counter() + _LONGEST_SHIFT
-
-    def _take(self) -> Delivery | None:
-        """Take what has been ready longest."""
-        ready = self._ready
-        while ready:
-            delivery = ready.popleft()
-            if delivery.runner is None:
-                return delivery
-            self.engine.ledger.skip(delivery)
-        return None
+                left, until = self.batch_size, clock() + _LONGEST_SHIFT
 
     def _leave(
         self, worker: Worker, before: Context, follow_up: Delivery | None
@@ -301,25 +308,24 @@ class Workers:
         if follow_up is not None and self._ready:
             self._ready.append(follow_up)
             follow_up = None
-        await checkpoint()
+        await self._loop.checkpoint()
         if follow_up is None or follow_up.runner is None:
             return follow_up
         self.engine.ledger.skip(follow_up)  # its flow was cut while other tasks ran
         return None
 
-    async def _await_work(self) -> Delivery | None:
-        """Wait until there is work; None when the worker is not needed any more."""
-        while self._parked < MAX_PARKED:
+    async def _await_work(self) -> bool:
+        """Wait until something is ready; false when the worker is not needed any more."""
+        while not self._ready:
+            if self._parked >= MAX_PARKED:
+                return False
             self._parked += 1
             try:
                 await self._receive.receive()
             except anyio.EndOfStream:
-                return None
+                return False
             self._coming = False
-            delivery = self._take()
-            if delivery is not None:
-                return delivery
-        return None
+        return True
 
     async def _settle(self, delivery: Delivery, outputs: object) -> list[Event]:
         """Turn whatever a handler may return into a list of events (rule A1)."""

@@ -16,7 +16,7 @@ from agentflow import (
     TerminateEvent,
 )
 from agentflow._events import check_event, check_event_type
-from agentflow._ids import age_of, id_source
+from agentflow._ids import IdSource, age_of
 from tests.fakes import Collector, Other, Ping, Pong, router_of
 
 
@@ -202,7 +202,7 @@ async def test_a_dispatched_event_keeps_the_flow_it_names() -> None:
 
 def test_ids_sort_by_time_and_are_unique() -> None:
     """(E3) Ids of one source sort as they were made; two sources never share one."""
-    mine, yours = id_source(), id_source()
+    mine, yours = IdSource(), IdSource()
     made = [mine() for _ in range(1000)]
     assert made == sorted(set(made))
     assert not {yours() for _ in range(1000)} & set(made)
@@ -211,14 +211,14 @@ def test_ids_sort_by_time_and_are_unique() -> None:
 def test_ids_keep_their_order_when_the_clock_goes_back() -> None:
     """(E3) A clock that is set back does not break the order."""
     times = iter([1 << 60, (1 << 60) - 5, (1 << 60) + 9])
-    new_id = id_source(lambda: next(times))
+    new_id = IdSource(lambda: next(times))
     made = [new_id() for _ in range(3)]
     assert made == sorted(set(made))
 
 
 def test_the_age_of_an_id_is_never_negative() -> None:
     """(E3) An id tells its age, and one from a clock ahead of ours is new."""
-    made = id_source(lambda: 1 << 60)()
+    made = IdSource(lambda: 1 << 60)()
     assert age_of(made, (1 << 60) + 2_500_000_000) == 2.5
     assert age_of(made, 1 << 59) == 0.0
 
@@ -241,3 +241,21 @@ def test_the_events_of_the_kernel_are_ordinary_ones() -> None:
     failed = AgentFailed(source="a", agent="a", event=Ping(source="x"), error=error)
     assert Done(source="x", code=3).code == 3
     assert (failed.error, failed.attempts) == (error, 1)
+
+
+async def test_an_event_that_its_agent_keeps_is_never_changed() -> None:
+    """(E2) Neither one that the agent still holds nor one in a list that it holds."""
+    kept = Ping(source="agent", n=1)
+    sent = [Ping(source="agent", n=2)]
+
+    async def start(event: TextEvent) -> list[Ping]:
+        return [kept] if event.text == "event" else sent
+
+    collector = Collector()
+    router = Router({TextEvent: [start], Ping: [collector]})
+    async with AsyncDispatcher(router) as dispatcher:
+        for text in ("event", "list", "event", "list"):
+            dispatcher.dispatch(TextEvent(source="main", text=text))
+    assert (kept.id, sent[0].id, sent[0].correlation_id) == (None, None, None)
+    assert sorted(collector.numbers()) == [1, 1, 2, 2]
+    assert len({event.id for event in collector.got}) == 4

@@ -13,8 +13,8 @@ from agentflow import (
     NoResult,
     TerminateEvent,
 )
-from agentflow._engine import KEPT_FAILURES
 from agentflow._records import FlowEnded
+from agentflow._unclaimed import KEPT_FAILURES
 from tests.fakes import (
     Boom,
     Collector,

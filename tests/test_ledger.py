@@ -162,7 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
         flow = self.ledger.flows.get(name)
         if flow is None:
             return
-        waiting_before = [d for d in flow.deliveries() if d.runner is None]
+        waiting_before = [d for d in flow.pending if d.runner is None]
         cut = self.ledger.cut(flow, "cancelled", "enough")
         numbers = [number_of(d) for d in cut.dropped]
         assert numbers == sorted(numbers)
@@ -191,7 +191,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def deliveries_are_neither_lost_nor_invented(self) -> None:
         for name, flow in self.ledger.flows.items():
-            known = sorted(number_of(d) for d in flow.deliveries())
+            known = sorted(number_of(d) for d in flow.pending)
             assert known == sorted(event.n for event in self.open[name])
         assert self.ledger.handled == self.over["handled"]
 
@@ -220,7 +220,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Let the session end: everything that waits is taken, and nothing is left."""
         for flow in tuple(self.ledger.flows.values()):
             self.ledger.cut(flow, "cancelled", "the end")
-            for delivery in tuple(flow.deliveries()):
+            for delivery in tuple(flow.pending):
                 if self.ledger.finish(delivery):
                     self._close(delivery.root)
         assert self._take() is None

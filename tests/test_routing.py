@@ -237,6 +237,19 @@ async def test_an_event_that_no_route_takes_is_counted_and_recorded() -> None:
     assert [type(event) for event in unrouted] == [Pong, Boom]
 
 
+async def test_an_event_for_another_flow_that_nobody_takes_leaves_nothing() -> None:
+    """(R4, E2) The flow that an agent starts with it ends at once."""
+
+    async def start(event: Ping) -> Pong:
+        return Pong(source="start", correlation_id="another")
+
+    async with AsyncDispatcher(router_of((Ping, start))) as dispatcher:
+        dispatcher.dispatch(Ping(source="x"))
+        assert await dispatcher.wait_for_empty_queue()
+        assert dispatcher.statistics().unrouted == 1
+        assert_nothing_left(dispatcher)
+
+
 async def test_agents_of_one_name_are_told_apart() -> None:
     """(R1) Records and statistics number agents that share a name."""
     log = Log()

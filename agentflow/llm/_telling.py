@@ -12,7 +12,7 @@ import attrs
 
 from agentflow._context import Teller, current_delivery, current_recorder
 from agentflow._events import Event
-from agentflow._ids import id_source
+from agentflow._ids import IdSource
 from agentflow._records import (
     LLMCallCancelled,
     LLMCallFailed,
@@ -27,7 +27,7 @@ from agentflow.llm._messages import ToolCall, ToolResult
 from agentflow.llm._reply import Reply
 from agentflow.llm._request import Request
 
-_new_id = id_source()
+_new_id = IdSource()
 
 
 class _Place(TypedDict):
