@@ -2,7 +2,8 @@
 
 General layout:
 
-- values: `_events`, `_records`, `_reports`, `_errors`, `_ids`
+- values: `_events`, `_records`, `_reports`, `_errors`, `_ids`; as JSON: `_encoding`,
+  `_lenient`, `_record_json`
 - decisions, which never wait: `_routing`, `_failure`, `_joining`, `_ledger`
 - the session: `_engine` (each step), `_workers` (the tasks), `_flow` and `_dispatcher`
 - agents: `_agents`, `_aggregator`, `_memory`
@@ -15,8 +16,10 @@ Start reading with `_dispatcher`.
 from agentflow._agents import BaseAgent as BaseAgent, BaseAsyncAgent as BaseAsyncAgent
 from agentflow._aggregator import AsyncAggregatorAgent as AsyncAggregatorAgent
 from agentflow._dispatcher import AsyncDispatcher as AsyncDispatcher
+from agentflow._encoding import EventRegistry as EventRegistry
 from agentflow._errors import (
     AgentFlowError as AgentFlowError,
+    EncodingError as EncodingError,
     EventTypeError as EventTypeError,
     FlowBudgetExceeded as FlowBudgetExceeded,
     FlowCancelled as FlowCancelled,
@@ -25,6 +28,7 @@ from agentflow._errors import (
     HandlerReturnError as HandlerReturnError,
     NoResult as NoResult,
     QueueFull as QueueFull,
+    RestoredError as RestoredError,
     RoutingError as RoutingError,
     SessionError as SessionError,
     UsageError as UsageError,
@@ -37,6 +41,7 @@ from agentflow._events import (
 )
 from agentflow._failure import Retry as Retry
 from agentflow._flow import Flow as Flow
+from agentflow._lenient import JSON as JSON
 from agentflow._memory import SharedWorkingMemory as SharedWorkingMemory
 from agentflow._reports import (
     AgentStatistics as AgentStatistics,

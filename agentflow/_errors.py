@@ -14,6 +14,8 @@
     ├── FlowStalled              nothing in the flow can make progress any more
     ├── NoResult                 a flow ended without the event asked for
     ├── FlowCancelled            a flow was cancelled by somebody else than its owner
+    ├── EncodingError            an event cannot be written as JSON, or not be read back
+    ├── RestoredError            stands in for an exception that was read from a file
     └── FlowFailed               an ExceptionGroup of what the agents of a flow raised
 """
 
@@ -86,6 +88,22 @@ class FlowCancelled(AgentFlowError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason: str = reason
+
+
+class EncodingError(AgentFlowError, ValueError):
+    """An event cannot be written as JSON, or what was written cannot be read back."""
+
+
+class RestoredError(AgentFlowError):
+    """Stands in for an exception that was read from a file and is not known here.
+
+    Attributes:
+        type_name: The class of the exception, as ``module:Qual.Name``.
+        traceback_text: Its traceback as it was printed.
+    """
+
+    type_name: str = ""
+    traceback_text: str = ""
 
 
 class FlowFailed(AgentFlowError, ExceptionGroup[Exception]):

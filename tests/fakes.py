@@ -1,5 +1,6 @@
 """What the kernel's tests share: a few events, agents, and an observer that remembers."""
 
+import json
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -7,7 +8,14 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
-from agentflow import AsyncDispatcher, BaseAsyncAgent, Event, FlowFailed, Router
+from agentflow import (
+    AsyncDispatcher,
+    BaseAsyncAgent,
+    Event,
+    EventRegistry,
+    FlowFailed,
+    Router,
+)
 from agentflow._records import Record
 
 _R = TypeVar("_R", bound=Record)
@@ -127,3 +135,9 @@ def assert_nothing_left(dispatcher: AsyncDispatcher) -> None:
     now = dispatcher.statistics()
     assert (now.queued, now.running, now.flows, now.unfinished) == (0, 0, 0, 0)
     assert now.oldest is None
+
+
+def through_json(registry: EventRegistry, event: Event) -> Event:
+    """Write an event as text and read it back."""
+    text = json.dumps(registry.write(event), allow_nan=False)
+    return registry.read(json.loads(text))
