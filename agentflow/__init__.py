@@ -8,7 +8,7 @@ General layout:
 - the session: `_engine` (each step), `_workers` (the tasks), `_flow` and `_dispatcher`
 - agents: `_agents`, `_aggregator`, `_memory`
 - the edges are packages of their own: `agentflow.llm`, `agentflow.tracing`,
-  `agentflow.testing`
+  `agentflow.testing`, `agentflow.encoding`
 
 Start reading with `_dispatcher`.
 """
@@ -16,7 +16,6 @@ Start reading with `_dispatcher`.
 from agentflow._agents import BaseAgent as BaseAgent, BaseAsyncAgent as BaseAsyncAgent
 from agentflow._aggregator import AsyncAggregatorAgent as AsyncAggregatorAgent
 from agentflow._dispatcher import AsyncDispatcher as AsyncDispatcher
-from agentflow._encoding import EventRegistry as EventRegistry
 from agentflow._errors import (
     AgentFlowError as AgentFlowError,
     EncodingError as EncodingError,

@@ -12,11 +12,11 @@ from agentflow import (
     AsyncDispatcher,
     BaseAsyncAgent,
     Event,
-    EventRegistry,
     FlowFailed,
     Router,
 )
 from agentflow._records import Record
+from agentflow.encoding import EventRegistry
 
 _R = TypeVar("_R", bound=Record)
 

@@ -33,10 +33,10 @@ from agentflow import (
     AgentFailed,
     EncodingError,
     Event,
-    EventRegistry,
     EventTypeError,
     TerminateEvent,
 )
+from agentflow.encoding import EventRegistry
 from tests.fakes import through_json
 
 Euros = NewType("Euros", int)

@@ -6,7 +6,8 @@ from typing import Any
 import attrs
 import pytest
 
-from agentflow import EncodingError, Event, EventRegistry
+from agentflow import EncodingError, Event
+from agentflow.encoding import EventRegistry
 from tests.fakes import through_json
 
 

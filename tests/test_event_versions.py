@@ -11,12 +11,12 @@ from agentflow import (
     AgentFailed,
     EncodingError,
     Event,
-    EventRegistry,
     FlowFailed,
     NoResult,
     RestoredError,
 )
 from agentflow._restored import error_from_json
+from agentflow.encoding import EventRegistry
 from tests.fakes import through_json
 
 
