@@ -51,7 +51,7 @@ class AsyncDispatcher(Session):
             number.
         max_concurrency: How many handlers may run at a time in all; None for as many as
             the agents allow.
-        tracer: Gets a record of everything that happens.
+        tracer: Gets a record of everything that happens; several may stand in a list.
 
     Raises:
         SessionError: A limit makes no sense.

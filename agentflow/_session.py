@@ -6,6 +6,7 @@ body leaves bare (rule F3); and leaving always waits for every worker to end.
 """
 
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from types import TracebackType
@@ -22,6 +23,7 @@ from agentflow._errors import FlowFailed, SessionError, WouldDeadlock
 from agentflow._handlers import Handler
 from agentflow._ledger import Delivery
 from agentflow._memory import SharedWorkingMemory
+from agentflow._observers import as_observer
 from agentflow._recorder import Recorder
 from agentflow._reports import StopReport
 from agentflow._routing import Router
@@ -50,7 +52,7 @@ class Session:
         capacity: int | None = DEFAULT_CAPACITY,
         max_events_per_flow: int | None = DEFAULT_BUDGET,
         max_concurrency: int | None = None,
-        tracer: Observer | None = None,
+        tracer: Observer | Iterable[Observer] | None = None,
     ) -> None:
         for name, value in {
             "batch_size": batch_size,
@@ -68,11 +70,12 @@ class Session:
         self._limit = max_concurrency
         self._state: Literal["new", "open", "stopping", "closed"] = "new"
         self._threads = Threads(self._thread_abandoned)
+        observer = as_observer(tracer)
         self._engine = Engine(
             Switchboard(router, self._call_for),
             max_events_per_flow=max_events_per_flow,
             max_concurrency=max_concurrency,
-            recorder=None if tracer is None else Recorder(tracer),
+            recorder=None if observer is None else Recorder(observer),
         )
         self._door = Door(self._engine, capacity)
         self._workers: Workers
