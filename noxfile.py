@@ -66,7 +66,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that the public API is fully typed."""
-    session.install("-e", ".[local,cli]", *group("types"))
+    session.install("-e", ".[local,cli,otel]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "agentflow", "--ignoreexternal")
@@ -78,7 +78,7 @@ def tests(session: nox.Session) -> None:
 
     Arguments go to pytest; coverage is only judged without any.
     """
-    session.install("-e", ".[cli]", *group("tests"))
+    session.install("-e", ".[cli,otel]", *group("tests"))
     install_model(session)
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), ".coverage").resolve())}
     # Two processes, and a file's tests in one of them: the real model's would fight.
@@ -117,7 +117,7 @@ def wheel(session: nox.Session) -> None:
     (package,) = (path for path in built if path.endswith(".whl"))
     session.run("check-wheel-contents", package)
     session.run("twine", "check", "--strict", *built)
-    session.install(f"{package}[cli]")
+    session.install(f"{package}[cli,otel]")
     install_model(session)
     for name in TEST_FILES:
         if Path(name).is_dir():

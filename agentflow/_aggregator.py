@@ -8,6 +8,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from agentflow._agents import BaseAsyncAgent
+from agentflow._context import tell_set
 from agentflow._errors import RoutingError
 from agentflow._events import Event, check_event_type
 from agentflow._joining import Join, Needs
@@ -184,6 +185,7 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
             if kept.is_processing:
                 await kept.take_turn()
             kept.is_processing = True
+            tell_set(members)
             try:
                 return await self.process_events(list(members))
             finally:
@@ -215,7 +217,9 @@ class AsyncAggregatorAgent(BaseAsyncAgent):
         await kept.take_turn()
         try:
             if kept.holds(event):
-                return await self.on_timeout(kept.take())
+                overdue = kept.take()
+                tell_set(overdue)
+                return await self.on_timeout(overdue)
         finally:
             kept.pass_turn()
         return None

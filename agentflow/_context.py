@@ -5,13 +5,17 @@ the tasks it starts, know their event and flow. It is how LLM calls find theirs,
 recorder that is to be told of them.
 """
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Protocol
 
+import anyio
+
 from agentflow._errors import SessionError
+from agentflow._events import Event
 from agentflow._ledger import Delivery
 from agentflow._memory import SharedWorkingMemory
-from agentflow._records import Record
+from agentflow._records import Record, SetCompleted
 
 
 class Teller(Protocol):
@@ -43,6 +47,21 @@ def carried_now() -> tuple[object, ...]:
         return own
     flow = delivery.root.flow.carried
     return (*flow, *[x for x in own if not any(x is y for y in flow)])
+
+
+def tell_set(events: Sequence[Event]) -> None:
+    """Record that the aggregator which runs this code begins to process a set."""
+    teller, delivery = current_recorder.get(), current_delivery.get()
+    if teller is not None and delivery is not None:
+        teller.tell(
+            SetCompleted(
+                time=anyio.current_time(),
+                correlation_id=delivery.root.flow.correlation_id,
+                event=delivery.event,
+                agent=delivery.target.name,
+                events=tuple(events),
+            )
+        )
 
 
 def session_memory(agent: str) -> SharedWorkingMemory:

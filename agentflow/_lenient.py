@@ -37,17 +37,20 @@ from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
 from pathlib import PurePath
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 from typing_extensions import TypeAliasType
 
 from agentflow._events import Event
 
-JSON = TypeAliasType(
-    "JSON", "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-)
-"""Any JSON value; also the type of an event's field that may hold any."""
+if TYPE_CHECKING:
+    JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+    """Any JSON value; also the type of an event's field that may hold any."""
+else:  # an object of its own, that an event's field can be recognised by
+    JSON = TypeAliasType(
+        "JSON", bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
+    )
 
 LARGEST_EXACT = 2**53
 """Integers up to here are the same in every JSON reader."""

@@ -161,6 +161,19 @@ class ThreadAbandoned(DeliveryRecord):
 
 
 @attrs.frozen(kw_only=True, slots=False)
+class SetCompleted(DeliveryRecord):
+    """An aggregator begins to process a set (rule A4).
+
+    The event is the one that completed it, or whose time was up.
+
+    Attributes:
+        events: The set, that event included, in the order of the types listed.
+    """
+
+    events: tuple[Event, ...]
+
+
+@attrs.frozen(kw_only=True, slots=False)
 class SetIncomplete(Record):
     """A flow ended while an aggregator still lacked events (rule A4).
 

@@ -6,7 +6,14 @@ import anyio
 import attrs
 import pytest
 
-from agentflow import AgentFailed, AsyncDispatcher, Event, Router, TerminateEvent
+from agentflow import (
+    AgentFailed,
+    AsyncAggregatorAgent,
+    AsyncDispatcher,
+    Event,
+    Router,
+    TerminateEvent,
+)
 from agentflow._context import current_delivery
 from agentflow._records import (
     DeliveryRecord,
@@ -18,6 +25,7 @@ from agentflow._records import (
     HandlerFinished,
     HandlerStarted,
     Record,
+    SetCompleted,
 )
 from agentflow.abc import Observer
 from tests.fakes import (
@@ -211,3 +219,24 @@ async def test_agents_with_records_of_deliveries_are_named() -> None:
         dispatcher.dispatch(Ping(source="x"))
     agents = {r.agent for r in log.of(DeliveryRecord)}
     assert agents == {"Sleeper", "Collector", "Collector-2"}
+
+
+async def test_a_set_is_recorded_when_it_is_processed() -> None:
+    """(A4) With the event that completed it, or whose time was up."""
+
+    class Combiner(AsyncAggregatorAgent):
+        async def process_events(self, events: list[Event]) -> None:
+            await anyio.sleep(0.1)
+
+    log = Log()
+    combiner = Combiner([Ping, Pong], timeout=1)
+    router = router_of((Ping, combiner), (Pong, combiner))
+    async with AsyncDispatcher(router, tracer=log) as dispatcher:
+        one = dispatcher.dispatch(Ping(source="x", correlation_id="c"))
+        two = dispatcher.dispatch(Pong(source="x", correlation_id="c"))
+        await anyio.sleep(1)
+        late = dispatcher.dispatch(Ping(source="x", correlation_id="d"))
+    full, overdue = log.of(SetCompleted)
+    assert (full.event, full.events, full.agent) == (two, (one, two), "Combiner")
+    assert full.correlation_id == "c"
+    assert (overdue.event, overdue.events) == (late, (late,))
