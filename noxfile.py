@@ -106,6 +106,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Keep a session under mixed load for ten minutes, or so many seconds as given."""
+    session.install("-e", ".", *group("tests"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, check it, and run the tests on it away from this tree."""
