@@ -96,7 +96,9 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
-class _JumpingLoop(asyncio.SelectorEventLoop):
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop in virtual time."""
+
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
@@ -112,7 +114,7 @@ def run_on(backend: str, function: Callable[[], Awaitable[object]]) -> None:
         with anyio.fail_after(LIMIT):
             await function()
 
-    options: dict[str, Any] = {"loop_factory": _JumpingLoop}
+    options: dict[str, Any] = {"loop_factory": JumpingLoop}
     if backend == "trio":
         options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
     anyio.run(bounded, backend=backend, backend_options=options)

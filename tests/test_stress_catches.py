@@ -8,6 +8,7 @@ import pytest
 
 from agentflow._dispatcher import AsyncDispatcher
 from agentflow._engine import Engine
+from agentflow._joining import Needs
 from agentflow._ledger import Lane, Ledger
 from agentflow._workers import Workers
 from tests.conftest import run_on
@@ -149,6 +150,37 @@ def a_report_that_forgets(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "_leave", nothing)
 
 
+def a_set_that_lacks_an_event(patch: pytest.MonkeyPatch) -> None:
+    """An aggregator goes ahead one event too early."""
+    make = Needs.__init__
+
+    def wrong(self: Needs, types: Any, quorum: int | None = None) -> None:
+        make(self, types, quorum)
+        self.quorum -= 1
+
+    patch.setattr(Needs, "__init__", wrong)
+
+
+def a_flow_without_a_budget(patch: pytest.MonkeyPatch) -> None:
+    """A flow may accept any number of events."""
+    make = Engine.__init__
+
+    def wrong(self: Engine, *args: Any, **options: Any) -> None:
+        make(self, *args, **options | {"max_events_per_flow": None})
+
+    patch.setattr(Engine, "__init__", wrong)
+
+
+def a_session_without_a_limit(patch: pytest.MonkeyPatch) -> None:
+    """A session runs as many handlers at a time as there are."""
+    make = Workers.__init__
+
+    def wrong(self: Workers, *args: Any, **options: Any) -> None:
+        make(self, *args, **options | {"limit": None})
+
+    patch.setattr(Workers, "__init__", wrong)
+
+
 FAULTS: list[Plant] = [
     last_come_first_served,
     a_place_lost_with_a_dead_entry,
@@ -165,6 +197,9 @@ FAULTS: list[Plant] = [
     a_wait_that_ends_too_early,
     room_that_never_comes,
     a_report_that_forgets,
+    a_set_that_lacks_an_event,
+    a_flow_without_a_budget,
+    a_session_without_a_limit,
 ]
 
 
