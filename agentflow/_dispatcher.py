@@ -262,24 +262,32 @@ class AsyncDispatcher(Session):
         """
         self._refuse_in_handler("wait_for_empty_queue()", correlation_id)
         self._check_opened()
-        flows = self._engine.ledger.flows
-        flow = None if correlation_id is None else flows.get(correlation_id)
-        if correlation_id is not None and flow is None:
-            await checkpoint()
-        elif timeout is None:  # no scope: it would cost more than the wake-up
-            await until_idle(self._engine, flow)
+        if timeout is None:  # no scope: it would cost more than the wake-up
+            await self._until_idle(correlation_id)
         else:
             with anyio.move_on_after(timeout):
-                await until_idle(self._engine, flow)
-        if (
-            self._engine.ledger.busy
-            if correlation_id is None
-            else flow and flow.unfinished
-        ):
+                await self._until_idle(correlation_id)
+        if self._is_busy(correlation_id):
             return False
         if failed := self._engine.unclaimed.claim(correlation_id):
             raise failed
         return True
+
+    async def _until_idle(self, correlation_id: str | None) -> None:
+        flows = self._engine.ledger.flows
+        flow = None if correlation_id is None else flows.get(correlation_id)
+        if correlation_id is not None and flow is None:
+            await checkpoint()
+        else:
+            await until_idle(self._engine, flow)
+        while self._is_busy(correlation_id):  # by now the id has a flow, or a new one
+            await until_idle(self._engine, flows[correlation_id or ""])
+
+    def _is_busy(self, correlation_id: str | None) -> bool:
+        if correlation_id is None:
+            return self._engine.ledger.busy > 0
+        flow = self._engine.ledger.flows.get(correlation_id)
+        return flow is not None and flow.unfinished > 0
 
     @property
     def batch_size(self) -> int:

@@ -6,6 +6,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from anyio.lowlevel import checkpoint
 
 from agentflow import (
     AsyncDispatcher,
@@ -187,6 +188,36 @@ async def test_a_handler_may_wait_for_another_flow() -> None:
         dispatcher.dispatch(Ping(source="x", n=1, correlation_id="other"))
         dispatcher.dispatch(Boom(source="x"))
     assert collector.got == [[1]]
+
+
+async def test_a_flow_that_begins_just_now_is_waited_for() -> None:
+    """(D4) An id that was unknown when it was asked about may have a flow by now."""
+    async with AsyncDispatcher(router_of((Ping, Sleeper(0.1)))) as dispatcher:
+
+        async def wait() -> None:
+            assert await dispatcher.wait_for_empty_queue(correlation_id="a")
+            assert dispatcher.statistics().flows == 0
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await checkpoint()
+            dispatcher.dispatch(Ping(source="x", correlation_id="a"))
+
+
+async def test_a_flow_that_begins_anew_is_waited_for() -> None:
+    """(D4) When one flow is over and its id has another before the waiter runs."""
+    async with AsyncDispatcher(router_of((Ping, Sleeper(0.1)))) as dispatcher:
+
+        async def again() -> None:
+            assert await dispatcher.wait_for_empty_queue(correlation_id="a")
+            dispatcher.dispatch(Ping(source="x", n=2, correlation_id="a"))
+
+        dispatcher.dispatch(Ping(source="x", n=1, correlation_id="a"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(again)
+            await checkpoint()
+            assert await dispatcher.wait_for_empty_queue(correlation_id="a")
+            assert dispatcher.statistics().flows == 0
 
 
 @pytest.mark.trio
