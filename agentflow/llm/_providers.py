@@ -16,6 +16,7 @@ from agentflow.llm._codec import Codec
 from agentflow.llm._endpoint import Endpoint, HttpSettings
 from agentflow.llm._errors import ConfigurationError, MissingKey
 from agentflow.llm._http import HttpClient, HttpGateway
+from agentflow.llm._request import OutputMode
 from agentflow.llm.providers import _chat_dialect as dialects
 from agentflow.llm.providers._chat_dialect import ChatDialect
 from agentflow.llm.providers.anthropic import AnthropicCodec
@@ -137,6 +138,20 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         "DASHSCOPE_API_KEY",
     ),
     "llamacpp": _local(dialects.LLAMACPP, "http://localhost:8080/v1"),
+    "llamacpp-responses": Provider(
+        codec=ResponsesCodec(
+            name="llama.cpp", names_tools=False, output_mode=OutputMode.TOOL
+        ),
+        url="http://localhost:8080/v1",
+        needs_key=False,
+    ),
+    "llamacpp-anthropic": Provider(
+        codec=AnthropicCodec(
+            name="llama.cpp", names_tools=False, output_mode=OutputMode.TOOL
+        ),
+        url="http://localhost:8080",
+        needs_key=False,
+    ),
     "vllm": _local(dialects.VLLM, "http://localhost:8000/v1", "VLLM_API_KEY"),
     "lmstudio": _local(dialects.LMSTUDIO, "http://localhost:1234/v1"),
     "compatible": _local(dialects.COMPATIBLE, ""),

@@ -33,7 +33,7 @@ from agentflow.llm._fields import (
 from agentflow.llm._json import JSON, JSONObject, as_object
 from agentflow.llm._unions import is_union, plan_union
 
-DECIMAL_PATTERN = r"^-?\d+(\.\d+)?$"
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
 
 _SCALARS: Mapping[AnyType, JSONObject] = {
     str: {"type": "string"},

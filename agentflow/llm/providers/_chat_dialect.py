@@ -18,6 +18,9 @@ class ChatDialect:
         max_tokens: Name of the field that limits the answer.
         seed: Name of the field for the seed.
         required: The word for "must call some tool".
+        names_tools: True if the tool that must be called can be named; else no other is
+            offered.
+        tuple_items: See ``with_tuples``.
         include_usage: True if usage has to be asked for; False where asking is refused.
         sends_reasoning: True if reasoning goes back with the next turn.
         effort: Name of the field for the effort of reasoning.
@@ -30,6 +33,8 @@ class ChatDialect:
     max_tokens: str = "max_completion_tokens"
     seed: str = "seed"
     required: str = "required"
+    names_tools: bool = True
+    tuple_items: bool = True
     include_usage: bool = True
     sends_reasoning: bool = True
     effort: str = "reasoning_effort"
@@ -44,8 +49,13 @@ class ChatDialect:
         return f"openai-chat/{self.name}"
 
 
-COMPATIBLE: Final = ChatDialect(name="compatible", max_tokens="max_tokens")
-"""Servers that follow OpenAI's older field names, as most do: llama.cpp, vLLM and such."""
+_OLDER: Final = ChatDialect(max_tokens="max_tokens")
+"""OpenAI's older field names, which most others follow."""
+
+COMPATIBLE: Final = attrs.evolve(
+    _OLDER, name="compatible", names_tools=False, tuple_items=False
+)
+"""Any server: what the least of them take, and the others take as well."""
 
 GROQ: Final = ChatDialect(name="groq", output_mode=OutputMode.TOOL)
 """Only some of Groq's models take a schema for the answer."""
@@ -69,16 +79,21 @@ MISTRAL: Final = ChatDialect(
 )
 """Mistral sends usage unasked."""
 
-TOGETHER: Final = attrs.evolve(COMPATIBLE, name="together")
+TOGETHER: Final = attrs.evolve(_OLDER, name="together")
 XAI: Final = ChatDialect(name="xai")
 AZURE: Final = ChatDialect(name="azure")
 CEREBRAS: Final = ChatDialect(name="cerebras")
-PERPLEXITY: Final = attrs.evolve(COMPATIBLE, name="perplexity", include_usage=False)
-FIREWORKS: Final = attrs.evolve(COMPATIBLE, name="fireworks")
+PERPLEXITY: Final = attrs.evolve(_OLDER, name="perplexity", include_usage=False)
+FIREWORKS: Final = attrs.evolve(_OLDER, name="fireworks")
 HUGGINGFACE: Final = attrs.evolve(
-    COMPATIBLE, name="huggingface", output_mode=OutputMode.TOOL
+    _OLDER, name="huggingface", output_mode=OutputMode.TOOL
 )
-ALIBABA: Final = attrs.evolve(COMPATIBLE, name="alibaba", output_mode=OutputMode.TOOL)
+ALIBABA: Final = attrs.evolve(_OLDER, name="alibaba", output_mode=OutputMode.TOOL)
 LLAMACPP: Final = attrs.evolve(COMPATIBLE, name="llama.cpp")
-VLLM: Final = attrs.evolve(COMPATIBLE, name="vllm")
+"""llama.cpp reads the name of a tool that must be called as "may call any", and of a
+tuple's items and places the former only."""
+
 LMSTUDIO: Final = attrs.evolve(COMPATIBLE, name="lmstudio")
+"""LM Studio, which is llama.cpp inside, refuses such a name."""
+
+VLLM: Final = attrs.evolve(_OLDER, name="vllm", tuple_items=False)

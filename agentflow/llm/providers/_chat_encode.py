@@ -25,6 +25,7 @@ from agentflow.llm._request import (
     settings,
 )
 from agentflow.llm.providers._chat_dialect import ChatDialect
+from agentflow.llm.providers._schema_rules import with_tuples
 
 CONTENT_FIELD = "content"
 """Names the field of reasoning that came as parts of the content."""
@@ -62,11 +63,11 @@ def encode_chat(request: Request, dialect: ChatDialect) -> JSONObject:
     if dialect.include_usage:
         body["stream_options"] = {"include_usage": True}
     if request.tools:
-        body["tools"] = [_tool(x) for x in request.tools]
+        body["tools"] = [_tool(x, dialect) for x in request.tools]
     if request.tool_choice is not None:
         body["tool_choice"] = _tool_choice(request.tool_choice, dialect)
     if request.response_schema is not None:
-        body["response_format"] = _response_format(request.response_schema)
+        body["response_format"] = _response_format(request.response_schema, dialect)
     renamed = {
         "max_tokens": dialect.max_tokens,
         "seed": dialect.seed,
@@ -189,17 +190,18 @@ def _call(call: ToolCall) -> JSONObject:
     }
 
 
-def _tool(tool: ToolSpec) -> JSONObject:
+def _tool(tool: ToolSpec, dialect: ChatDialect) -> JSONObject:
     """Write a tool on offer."""
+    parameters = with_tuples(tool.parameters, items=dialect.tuple_items)
     function: JSONObject = {
         "name": tool.name,
         "description": tool.description,
-        "parameters": dict(tool.parameters),
+        "parameters": parameters,
     }
     if tool.strict is not None:
         function["strict"] = tool.strict
     if tool.strict:
-        function["parameters"] = with_lone_references(tool.parameters)
+        function["parameters"] = with_lone_references(parameters)
     return {"type": "function", "function": function}
 
 
@@ -210,17 +212,17 @@ def _tool_choice(choice: ToolChoice | ForcedTool, dialect: ChatDialect) -> JSON:
     return dialect.required if choice is ToolChoice.REQUIRED else choice.value
 
 
-def _response_format(response: ResponseSchema) -> JSONObject:
+def _response_format(response: ResponseSchema, dialect: ChatDialect) -> JSONObject:
     """Write what the answer must be like."""
     if response.schema is None:
         return {"type": "json_object"}
     strict = response.strict
     if strict is None:
         strict = is_closed(response.schema)
-    fitted = with_lone_references(response.schema) if strict else response.schema
+    fitted = with_tuples(response.schema, items=dialect.tuple_items)
     schema: JSONObject = {
         "name": response.name,
-        "schema": dict(fitted),
+        "schema": with_lone_references(fitted) if strict else fitted,
         "strict": strict,
     }
     if response.description:

@@ -19,7 +19,7 @@ from agentflow.llm._messages import (
     ToolResult,
 )
 from agentflow.llm._request import ForcedTool, Request, ToolChoice, ToolSpec
-from agentflow.llm.providers._schema_rules import SchemaRules, fit_schema
+from agentflow.llm.providers._schema_rules import SchemaRules, fit_schema, with_tuples
 from agentflow.llm.providers._speeches import (
     Speech,
     arguments_of,
@@ -127,7 +127,7 @@ def _config(request: Request) -> JSONObject:
     if response is not None:
         config["responseMimeType"] = "application/json"
         if response.schema is not None:
-            config["responseJsonSchema"] = fit_schema(response.schema, _RULES)
+            config["responseJsonSchema"] = _schema(response.schema)
     return config
 
 
@@ -152,8 +152,13 @@ def _declaration(tool: ToolSpec) -> JSONObject:
     written: JSONObject = {"name": tool.name, "description": tool.description}
     if as_object(tool.parameters.get("properties")) or "$ref" in tool.parameters:
         # An object without properties is refused.
-        written["parametersJsonSchema"] = fit_schema(tool.parameters, _RULES)
+        written["parametersJsonSchema"] = _schema(tool.parameters)
     return written
+
+
+def _schema(schema: Mapping[str, JSON]) -> JSONObject:
+    """Write a schema; an array without a schema for its items is refused."""
+    return fit_schema(with_tuples(schema, items=True), _RULES)
 
 
 def _image(part: ImagePart, apis: frozenset[str]) -> JSONObject:

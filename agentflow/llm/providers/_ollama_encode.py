@@ -21,6 +21,7 @@ from agentflow.llm._messages import (
     ToolResult,
 )
 from agentflow.llm._request import ForcedTool, Request, ToolChoice, ToolSpec
+from agentflow.llm.providers._schema_rules import with_tuples
 from agentflow.llm.providers._speeches import image_bytes, merge
 
 _THINK: Mapping[str, bool] = {
@@ -55,7 +56,7 @@ def encode_ollama(request: Request, api: str) -> JSONObject:
         body["tools"] = [_tool(x) for x in request.tools]
     if request.response_schema is not None:
         schema = request.response_schema.schema
-        body["format"] = "json" if schema is None else dict(schema)
+        body["format"] = "json" if schema is None else with_tuples(schema, items=False)
     if request.reasoning_effort is not None:
         effort = request.reasoning_effort
         body["think"] = _THINK.get(effort, effort)
@@ -95,7 +96,7 @@ def _tool(tool: ToolSpec) -> JSONObject:
         "function": {
             "name": tool.name,
             "description": tool.description,
-            "parameters": dict(tool.parameters),
+            "parameters": with_tuples(tool.parameters, items=False),
         },
     }
 

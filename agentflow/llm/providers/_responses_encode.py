@@ -10,6 +10,8 @@ reasoning has been taken out of the conversation returns without its id, and rea
 the end of a message stays out.
 """
 
+from collections.abc import Mapping
+
 import attrs
 
 from agentflow.llm._errors import ConfigurationError
@@ -33,7 +35,8 @@ from agentflow.llm._request import (
     ResponseSchema,
     ToolSpec,
 )
-from agentflow.llm.providers._chat_encode import is_closed
+from agentflow.llm.providers._chat_encode import is_closed, with_lone_references
+from agentflow.llm.providers._schema_rules import with_tuples
 from agentflow.llm.providers._speeches import merge, raw_of
 
 ENCRYPTED = "encrypted_content"
@@ -110,14 +113,21 @@ def _tool(tool: ToolSpec) -> JSONObject:
         "type": "function",
         "name": tool.name,
         "description": tool.description,
-        "parameters": dict(tool.parameters),
     }
     if tool.strict is not None:
         written["strict"] = tool.strict
     elif not is_closed(tool.parameters):
         # Left alone, the server would make all arguments required, defaults or not.
         written["strict"] = False
+    strict = written.get("strict") is not False
+    written["parameters"] = _schema(tool.parameters, strict=strict)
     return written
+
+
+def _schema(schema: Mapping[str, JSON], *, strict: bool) -> JSONObject:
+    """Write a schema, which the server holds the model to if it is strict."""
+    fitted = with_tuples(schema, items=True)
+    return with_lone_references(fitted) if strict else fitted
 
 
 def _format(response: ResponseSchema) -> JSONObject:
@@ -125,11 +135,13 @@ def _format(response: ResponseSchema) -> JSONObject:
     if response.schema is None:
         return {"type": "json_object"}
     strict = response.strict
+    if strict is None:
+        strict = is_closed(response.schema)
     written: JSONObject = {
         "type": "json_schema",
         "name": response.name,
-        "schema": dict(response.schema),
-        "strict": is_closed(response.schema) if strict is None else strict,
+        "schema": _schema(response.schema, strict=strict),
+        "strict": strict,
     }
     if response.description:
         written["description"] = response.description

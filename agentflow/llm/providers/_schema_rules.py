@@ -121,6 +121,44 @@ def _references(value: JSON) -> Iterable[str]:
         yield from _references(inner)
 
 
+def with_tuples(schema: Mapping[str, JSON], *, items: bool) -> JSONObject:
+    """Write the tuples in a schema so that a server takes them.
+
+    That nothing follows a tuple's places is said twice, by ``items: false`` and by the
+    greatest number of items; the first way is refused as often as it is understood.
+
+    Args:
+        schema: The schema.
+        items: True to say of what kinds all places are together, for servers that want
+            that of any array; False for those that would heed nothing else then.
+
+    Returns:
+        The schema to send.
+    """
+    written = {key: _tuples_below(value, items=items) for key, value in schema.items()}
+    if "prefixItems" in written and written.get("items") is False:
+        del written["items"]
+        if items:
+            written["items"] = any_place(written)
+    return written
+
+
+def _tuples_below(value: JSON, *, items: bool) -> JSON:
+    """Write the tuples inside a keyword's value."""
+    if isinstance(value, dict):
+        return with_tuples(value, items=items)
+    if isinstance(value, list):
+        return [_tuples_below(x, items=items) for x in value]
+    return value
+
+
+def any_place(schema: Mapping[str, JSON]) -> JSON:
+    """Say what may stand in some place or other of a tuple."""
+    places = as_list(schema.get("prefixItems"))
+    kinds = [x for i, x in enumerate(places) if x not in places[:i]]
+    return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+
+
 class _Fitting:
     """Fits one schema.
 
@@ -159,9 +197,7 @@ class _Fitting:
                 return self._resolved({**target, **beside})
             return {k: v for k, v in node.items() if k not in beside}
         if "prefixItems" in node and "prefixItems" not in self._rules.keywords:
-            places = as_list(node["prefixItems"])
-            kinds = [x for i, x in enumerate(places) if x not in places[:i]]
-            node = {**node, "items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}}
+            node = {**node, "items": any_place(node)}
         return node
 
     def _take(self, fitted: JSONObject, key: str, value: JSON, *, where: str) -> bool:

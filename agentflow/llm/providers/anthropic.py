@@ -10,6 +10,7 @@ from agentflow.llm._request import OutputMode, Request
 from agentflow.llm.providers._anthropic_decode import AnthropicDecoder
 from agentflow.llm.providers._anthropic_encode import FAMILY, encode_messages
 from agentflow.llm.providers._failures import error_from_body
+from agentflow.llm.providers._forcing import offer_alone
 
 _VERSION = "2023-06-01"
 
@@ -25,6 +26,8 @@ class AnthropicCodec:
         name: Name of the server; what it wants back is sent to no other.
         output_mode: How the model is brought to answer with an object. The native way
             takes no dicts with free keys and no recursion; ``OutputMode.TOOL`` does.
+        names_tools: True if the tool that must be called can be named; else no other is
+            offered.
         max_tokens: Most tokens to answer with if a request does not say: this API must be
             told.
         betas: Names of beta features to turn on.
@@ -32,6 +35,7 @@ class AnthropicCodec:
 
     name: str = "anthropic"
     output_mode: OutputMode = OutputMode.NATIVE
+    names_tools: bool = True
     max_tokens: int = 8192
     betas: tuple[str, ...] = ()
 
@@ -42,6 +46,8 @@ class AnthropicCodec:
 
     def encode(self, request: Request) -> HttpCall:
         """See ``Codec.encode``."""
+        if not self.names_tools:
+            request = offer_alone(request)
         headers = {"anthropic-version": _VERSION}
         if self.betas:
             headers["anthropic-beta"] = ",".join(self.betas)

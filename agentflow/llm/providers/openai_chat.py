@@ -11,6 +11,7 @@ from agentflow.llm.providers._chat_decode import ChatDecoder
 from agentflow.llm.providers._chat_dialect import ChatDialect
 from agentflow.llm.providers._chat_encode import encode_chat
 from agentflow.llm.providers._failures import error_from_body
+from agentflow.llm.providers._forcing import offer_alone
 
 
 @attrs.frozen
@@ -35,6 +36,8 @@ class ChatCodec:
 
     def encode(self, request: Request) -> HttpCall:
         """See ``Codec.encode``."""
+        if not self.dialect.names_tools:
+            request = offer_alone(request)
         return HttpCall(path=self.dialect.path, json=encode_chat(request, self.dialect))
 
     def decoder(self) -> Decoder:

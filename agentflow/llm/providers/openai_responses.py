@@ -8,6 +8,7 @@ from agentflow.llm._codec import Decoder, HttpCall
 from agentflow.llm._errors import LLMError
 from agentflow.llm._request import OutputMode, Request
 from agentflow.llm.providers._failures import error_from_body
+from agentflow.llm.providers._forcing import offer_alone
 from agentflow.llm.providers._responses_decode import ResponsesDecoder
 from agentflow.llm.providers._responses_encode import encode_responses
 
@@ -25,6 +26,8 @@ class ResponsesCodec:
         path: Path below the base URL.
         instructions: True if the first system message goes into the field of that name;
             False sends it as an item like any other.
+        names_tools: True if the tool that must be called can be named; else no other is
+            offered.
         output_mode: How the server is best brought to answer with an object: several
             take ``text.format`` and ignore it.
     """
@@ -32,6 +35,7 @@ class ResponsesCodec:
     name: str = "openai"
     path: str = "/responses"
     instructions: bool = True
+    names_tools: bool = True
     output_mode: OutputMode = OutputMode.NATIVE
 
     @property
@@ -41,6 +45,8 @@ class ResponsesCodec:
 
     def encode(self, request: Request) -> HttpCall:
         """See ``Codec.encode``."""
+        if not self.names_tools:
+            request = offer_alone(request)
         body = encode_responses(request, self.api, instructions=self.instructions)
         return HttpCall(path=self.path, json=body)
 
