@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -33,6 +34,12 @@ class Endpoint:
     def place(self) -> str:
         """The base URL as it may be shown: without a password or key that is in it."""
         return re.sub(r"(?<=//)[^/]*@|[?#].*", "", self.base_url)
+
+    @property
+    def is_local(self) -> bool:
+        """True for a server on this machine's own loopback interface."""
+        host = urlsplit(self.base_url).hostname or ""
+        return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 @attrs.frozen(kw_only=True)

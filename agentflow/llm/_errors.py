@@ -280,3 +280,20 @@ class AttemptTimeout(TransportError):
 
 class ToolFailed(LLMError):
     """Raised by a tool to end the turn, where other errors go back to the model."""
+
+
+def words_of(error: BaseException) -> str:
+    """Say what went wrong, in the words of whatever lies behind it if it has none.
+
+    Args:
+        error: The error; the clients of some networks raise it without a word.
+
+    Returns:
+        The first words found, or the name of its kind.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if str(cause):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

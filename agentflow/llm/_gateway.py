@@ -33,7 +33,9 @@ class Gateway(Protocol):
         """Make one exchange.
 
         The iterator must not hold a cancel scope or task group open between its items:
-        they are read in whatever scopes the reader has.
+        they are read in whatever scopes the reader has. If it has a method
+        ``give_whole()``, that is called when nobody wants the deltas: what has not been
+        given to anyone may be tried again.
 
         Args:
             request: What to ask.

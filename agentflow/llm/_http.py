@@ -7,14 +7,12 @@ handed on. Errors leave typed, with provider and request id, and without the key
 
 import math
 import random
-import ssl
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeAlias
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -28,6 +26,7 @@ from agentflow.llm._errors import (
     ConnectionFailed,
     LLMError,
     ProviderError,
+    words_of,
 )
 from agentflow.llm._gateway import Answer
 from agentflow.llm._json import dumps
@@ -35,6 +34,7 @@ from agentflow.llm._reply import Delta, Reply, deltas_of
 from agentflow.llm._request import OutputMode, Request
 from agentflow.llm._retry import Failure, retry_after, retry_delay
 from agentflow.llm._slots import Slots
+from agentflow.llm._tls import shared_context
 from agentflow.llm._unpack import Unpacker
 
 _MAX_ERROR_BODY = 2**20
@@ -93,7 +93,6 @@ class HttpGateway:
         self._slots = Slots(self._settings.max_connections)
         self._pool: httpx.AsyncClient | None = None
         self._users = 0
-        self._tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         """Say where it leads, and nothing of the key."""
@@ -184,14 +183,11 @@ class HttpGateway:
                 )
             return self._own_client
         if self._pool is None:
-            if self._tls is None:
-                # Loading certificates takes longer than most calls to a local model.
-                self._tls = httpx.create_ssl_context()
             size = self._settings.max_connections
             self._pool = httpx.AsyncClient(
-                verify=self._tls,
+                verify=shared_context(httpx.create_ssl_context),
                 # No proxy reaches this machine's own loopback interface.
-                trust_env=not _is_loopback(self._endpoint.base_url),
+                trust_env=not self._endpoint.is_local,
                 timeout=self._timeout(),
                 limits=httpx.Limits(
                     max_connections=size, max_keepalive_connections=size
@@ -249,8 +245,15 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         self._unpacker = Unpacker("")
         self._decoder: Decoder | None = None
         self._begun = False
+        self._heard = False
+        self._late: LLMError | None = None
         self._given = False
+        self._whole = False
         self._finished = False
+
+    def give_whole(self) -> None:
+        """Give the reply alone, which then may be tried for until it is there."""
+        self._whole = True
 
     async def __anext__(self) -> Delta | Reply:
         """Return the next item of the answer.
@@ -264,12 +267,15 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         while not self._ready:
             if self._finished:
                 raise StopAsyncIteration
-            failed = None
+            failed, self._late = self._late, None
             try:
-                await self._advance()
+                if failed is None:
+                    await self._advance()
             except LLMError as error:
                 failed = error
-            if failed is not None:
+            if failed is not None and self._ready:
+                self._late = failed  # what came before it is given first
+            elif failed is not None:
                 await self._try_again(failed)
         self._given = True
         return self._ready.popleft()  # noqa: ASYNC910 -- what is at hand costs no switch
@@ -346,7 +352,10 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         if data is not None:
             self._begun = True
             for piece in self._unpacker.feed(data):
-                self._ready.extend(decoder.feed(piece))
+                deltas = decoder.feed(piece)
+                self._heard = self._heard or bool(deltas)
+                if not self._whole:
+                    self._ready.extend(deltas)
             if not decoder.done:
                 return  # noqa: ASYNC910 -- the read has awaited
         self._finish(decoder, lost)
@@ -360,7 +369,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
             reply = decoder.finish()
         except LLMError as error:
             raise error from lost
-        if not self._given and not self._ready:
+        if not self._heard and not self._whole:
             self._ready.extend(deltas_of(reply))
         self._ready.append(reply)
         self._finished = True
@@ -378,7 +387,9 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         error.redact(gateway._key)
         now = time.time()
         if isinstance(error, ProviderError) and not _is_good(response):
-            error.retry_after = retry_after(headers, now=now)
+            # What the body says of it counts where no header does.
+            asked = retry_after(headers, now=now)
+            error.retry_after = error.retry_after if asked is None else asked
         delay = retry_delay(
             gateway._settings.retry,
             Failure(
@@ -387,6 +398,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
                 status=status,
                 headers=headers,
                 begun=self._begun,
+                heard=self._heard,
                 given=self._given,
             ),
             now=now,
@@ -398,7 +410,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         await anyio.sleep(delay)
         self.attempts += 1
         self._decoder = None
-        self._begun = False
+        self._begun = self._heard = False
         self._ready.clear()
 
     @contextmanager
@@ -430,7 +442,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
             raise AttemptTimeout(f"{where} fell silent") from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             what = "lost the connection to" if self._begun else "cannot reach"
-            words = str(error) or type(error).__name__
+            words = words_of(error)
             hint = "" if self._begun else "; is the server running, and the URL right?"
             raise ConnectionFailed(f"{what} {where}: {words}{hint}") from error
 
@@ -469,12 +481,6 @@ async def _abandon(  # noqa: ASYNC910 -- likewise
         scope.cancel("nobody reads the rest of this answer")
         async for _ in body:
             pass
-
-
-def _is_loopback(url: str) -> bool:
-    """Return True for the URL of a server on this machine."""
-    host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _is_good(response: httpx.Response | None) -> bool:

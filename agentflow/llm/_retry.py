@@ -6,8 +6,13 @@ so the error goes to them. ``x-should-retry`` wins over the status. Without eith
 409, 429 and 5xx are worth another try, and so is a connection lost before the first byte.
 The wait doubles from try to try, and jitter spreads those who failed together.
 
-Never again once part of the answer has been handed on: the caller would see it twice. On
-an answer with a good status these headers mean nothing (some providers always send them).
+Never again once part of the answer has been handed on: the caller would see it twice. As
+long as nothing has, an answer that breaks off, or goes to pieces after it began well, is
+worth another try, too. One that never was an answer (a web page, say) is not, nor is one
+that was not through at its deadline.
+
+On an answer with a good status these headers mean nothing (some providers always send
+them); a wait that an error inside it asks for is obeyed.
 """
 
 import email.utils
@@ -17,7 +22,10 @@ from collections.abc import Mapping
 import attrs
 
 from agentflow.llm._errors import (
+    AnswerTooLarge,
+    IncompleteStream,
     LLMError,
+    MalformedAnswer,
     Overloaded,
     ProviderError,
     RateLimited,
@@ -62,6 +70,7 @@ class Failure:
         status: HTTP status; None if no answer came.
         headers: Headers of the answer, names in lower case.
         begun: True if bytes of an answer's body had come.
+        heard: True if they made sense, and were part of an answer.
         given: True if part of the answer has been handed on.
     """
 
@@ -70,6 +79,7 @@ class Failure:
     status: int | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     begun: bool = False
+    heard: bool = False
     given: bool = False
 
 
@@ -107,12 +117,21 @@ def retry_delay(
     """
     if failure.given or failure.attempt > policy.retries or not _worth_it(failure):
         return None
-    if failure.status is not None and failure.status >= _GOOD:
-        wait = retry_after(failure.headers, now=now)
-        if wait is not None:
-            return wait if wait <= policy.obey else None
+    wait = _asked(failure, now)
+    if wait is not None:
+        return wait if wait <= policy.obey else None
     doubled = policy.first * 2.0 ** min(failure.attempt - 1, 30)
     return min(doubled, policy.longest) * (1 - policy.jitter * chance)
+
+
+def _asked(failure: Failure, now: float) -> float | None:
+    """Return how long the provider asks us to wait, in a header or in the error."""
+    wait = None
+    if failure.status is not None and failure.status >= _GOOD:
+        wait = retry_after(failure.headers, now=now)
+    if wait is None and isinstance(failure.error, ProviderError):
+        wait = failure.error.retry_after
+    return wait
 
 
 def _worth_it(failure: Failure) -> bool:
@@ -120,6 +139,10 @@ def _worth_it(failure: Failure) -> bool:
     error = failure.error
     if isinstance(error, TransportError):
         return not failure.begun
+    if isinstance(error, MalformedAnswer):
+        return failure.heard and not isinstance(error, AnswerTooLarge)
+    if isinstance(error, IncompleteStream):
+        return True
     return isinstance(error, ProviderError) and _may_change(error, failure)
 
 

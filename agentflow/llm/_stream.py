@@ -101,6 +101,7 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
         self._turn: Turn = Turn(messages=request.messages)
         self._finish: Finish | None = None
         self._over = False
+        self._whole = False
 
     @property
     def messages(self) -> tuple[LLMMessage, ...]:
@@ -133,6 +134,7 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
 
         Cancellation: leaving the block of the stream ends the turn.
         """
+        self._whole = True
         async for _ in self:
             pass
         assert self._finish is not None
@@ -191,10 +193,13 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
         self._told = ToldCall(request, gateway.name, content=means.records_content)
         self._stack.callback(self._told.close)
         try:
-            return await self._stack.enter_async_context(gateway.stream(request))
+            answer = await self._stack.enter_async_context(gateway.stream(request))
         except Exception as error:
             self._failed(error, 1)
             raise
+        if self._whole:
+            give_whole(answer)
+        return answer
 
     def _failed(self, error: Exception, attempts: int) -> None:
         """Tell of an error, and count what is known of an answer that broke off."""
@@ -297,6 +302,13 @@ def attempts_of(answer: Answer) -> int:
     """Return how often the gateway asked; one that does not say asks once."""
     attempts: object = getattr(answer, "attempts", 1)
     return attempts if isinstance(attempts, int) else 1
+
+
+def give_whole(answer: Answer) -> None:
+    """Tell an answer that nobody wants its deltas, if it has an ear for that."""
+    method: object = getattr(answer, "give_whole", None)
+    if callable(method):
+        method()
 
 
 async def _run(tool: AnyTool, arguments: Mapping[str, object]) -> object:

@@ -5,7 +5,6 @@ servers would go on for as long as somebody listens.
 """
 
 import json
-import ssl
 import tracemalloc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from typing import Any
 
 import anyio
 import attrs
-import httpx
 import pytest
 
 from agentflow.llm import (
@@ -71,16 +69,6 @@ class Flood:
         except anyio.BrokenResourceError:
             pass  # it closed while we were sending
         self.closed.set()
-
-
-@pytest.fixture(autouse=True)
-def _no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes longer than most of these tests, and is of no use here."""
-
-    def make_context() -> ssl.SSLContext:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-    monkeypatch.setattr(httpx, "create_ssl_context", make_context)
 
 
 def broker(api: str, url: str, seconds: float = 30) -> LLMBroker:

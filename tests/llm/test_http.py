@@ -37,6 +37,7 @@ from agentflow.llm import (
     TextDelta,
     ToolCallDelta,
 )
+from agentflow.llm._stream import give_whole
 from agentflow.llm.providers import ChatCodec, ChatDialect
 
 URL = "http://model.test/v1"
@@ -45,6 +46,10 @@ REQUEST = Request(model="m", messages=[LLMMessage(content="hello")])
 GOOD = (
     b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
     b"data: [DONE]\n\n"
+)
+GEMINI = (
+    b'data: {"candidates":[{"content":{"parts":[{"text":"Hi"}]},"finishReason":"STOP"}]}'
+    b"\n\n"
 )
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -393,3 +398,52 @@ async def test_a_connection_lost_behind_done_is_no_error() -> None:
     body = Body([GOOD, httpx.ReadError("reset")])
     handler, _ = answers(httpx.Response(200, stream=body))
     assert (await ask(gateway(handler)))[-1].text == "Hi"
+
+
+async def test_a_wait_that_gemini_s_error_asks_for_is_obeyed() -> None:
+    """It stands in the details of the body, and in no header."""
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [retry]}
+    handler, seen = answers(
+        httpx.Response(429, json={"error": error}), httpx.Response(200, content=GEMINI)
+    )
+    client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    llm = LLMBroker("gemini:m", api_key=KEY, http_client=client)
+    start = anyio.current_time()
+    assert (await llm.generate("hello")).text == "Hi"
+    assert anyio.current_time() - start == pytest.approx(3.5)
+    assert len(seen) == 2
+
+
+async def test_the_reply_alone_is_given_to_those_who_want_no_deltas() -> None:
+    """What nobody has seen of an answer that broke off is asked for again."""
+    half = GOOD.partition(b"data: [")[0].replace(b'"stop"', b"null")
+    for broken in (half, half + b"data: {nonsense\n\n"):
+        handler, seen = answers(
+            httpx.Response(200, content=broken), httpx.Response(200, content=GOOD)
+        )
+        async with gateway(handler).stream(REQUEST) as answer:
+            give_whole(answer)
+            assert [str(item) async for item in answer] == ["Hi"]
+        assert len(seen) == 2
+
+
+async def test_what_was_no_answer_from_the_start_is_not_asked_for_again() -> None:
+    """A web page, say: the base URL is wrong, and stays so."""
+    handler, seen = answers(httpx.Response(200, content=b"<html>Welcome</html>"))
+    assert isinstance(await failure(gateway(handler)), MalformedAnswer)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_what_came_before_an_error_is_given_first(pieces: int) -> None:
+    """Whether it came in the same piece of the body or in one of its own."""
+    parts = [GOOD.partition(b"data: [")[0].replace(b'"stop"', b"null"), b"data: {x\n\n"]
+    body = Body(parts if pieces == len(parts) else [b"".join(parts)])
+    handler, seen = answers(httpx.Response(200, stream=body))
+    async with gateway(handler).stream(REQUEST) as answer:
+        assert await anext(answer) == TextDelta("Hi")
+        with pytest.raises(MalformedAnswer):
+            await anext(answer)
+    assert len(seen) == 1
+    assert body.closed

@@ -1,7 +1,8 @@
 """What a broker does about a provider's failures; llmock makes them and is the judge.
 
 It holds against a client what no client can show it: that an answer which broke off was
-not taken for a whole one. So these tests do as a program would and ask again.
+not taken for a whole one. Where the pieces have been handed out already, so that the broker
+may not ask again, these tests do as a program would, and do.
 """
 
 import functools
@@ -58,9 +59,8 @@ def faults(server: Faults) -> Faults:
     return server
 
 
-@functools.cache
 def broker(url: str, provider: str, settings: HttpSettings) -> LLMBroker:
-    """Make a broker; each reads the machine's certificates, which takes its time."""
+    """Make a broker."""
     return LLMBroker(
         f"{provider}:model",
         base_url=url + PATHS[provider],
@@ -188,7 +188,21 @@ async def test_a_connection_lost_before_the_answer_is_tried_again(
     assert faults.findings() == []
 
 
-@pytest.mark.parametrize("fault", ["disconnect", "truncate"])
+FAULTS = ("disconnect", "truncate")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_broken_answer_that_nobody_saw_is_asked_for_again(
+    llm: LLMBroker, faults: Faults, fault: str
+) -> None:
+    """The caller gets the whole one, and the judge sees a client that noticed."""
+    faults.add("stream_fault", kind=fault, after_chunks=6)
+    assert is_whole(await llm.generate(PROMPT))
+    assert len(faults.requests()) == 2
+    assert faults.findings() == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_half_an_answer_is_an_error(
     llm: LLMBroker, faults: Faults, fault: str
 ) -> None:
@@ -215,11 +229,13 @@ async def test_an_answer_without_anything_in_it_is_incomplete(
 ) -> None:
     """A status of 200 and then the end is not taken for an empty text."""
     faults.add("stream_fault", kind="truncate", after_chunks=0)
+    assert is_whole(await llm.generate(PROMPT))
+    assert faults.findings() == []
+    faults.add("stream_fault", kind="truncate", after_chunks=0, times=3)
     error = await failure(llm)
     assert isinstance(error, IncompleteStream)
     assert error.partial is None
-    assert is_whole(await llm.generate(PROMPT))
-    assert faults.findings() == []
+    assert len(faults.requests()) == 5
 
 
 async def test_an_event_that_is_no_json_ends_the_answer(
@@ -228,9 +244,23 @@ async def test_an_event_that_is_no_json_ends_the_answer(
     """The rest is not read: the server finds the connection closed."""
     faults.add("reply", text="word " * 20_000)
     faults.add("stream_fault", kind="malformed", after_chunks=6)
-    error = await failure(llm)
-    assert isinstance(error, MalformedAnswer)
-    assert "not valid JSON" in str(error)
+    assert is_whole(await llm.generate(PROMPT))
+    first, second = faults.requests()
+    assert first["chunks_sent"] < 20_000
+    assert second["chunks_sent"] > 6
+    assert faults.findings() == []
+
+
+async def test_an_event_that_is_no_json_is_malformed_if_the_rest_was_seen(
+    llm: LLMBroker, faults: Faults
+) -> None:
+    """It is told, and not left out."""
+    faults.add("reply", text="word " * 20_000)
+    faults.add("stream_fault", kind="malformed", after_chunks=6)
+    async with llm.stream(PROMPT) as answer:
+        assert isinstance(await anext(answer), TextDelta)
+        with pytest.raises(MalformedAnswer, match="not valid JSON"):
+            await answer.finish()
     (note,) = faults.requests()
     assert note["chunks_sent"] < 20_000
     assert is_whole(await llm.generate(PROMPT))

@@ -114,7 +114,7 @@ async def test_every_provider_is_asked_at_its_own_url_with_its_key(
     """In the header it wants, and nowhere else."""
     for variable in provider.keys[:1]:
         monkeypatch.setenv(variable, " sk-secret\n")
-    client, seen = network(b"")
+    client, seen = network(b"no answer")
     llm = LLMBroker(f"{name}:m", http_client=client)
     assert "sk-secret" not in repr(llm)
     assert llm.model == "m"
@@ -188,7 +188,7 @@ async def test_the_environment_may_say_where(
 ) -> None:
     """As the provider's own tools read it."""
     monkeypatch.setenv(*setting.split("="))
-    client, seen = network(b"")
+    client, seen = network(b"no answer")
     with pytest.raises(LLMError):
         await LLMBroker(model, api_key="k", http_client=client).generate("hi")
     assert str(seen[0].url) == url

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from agentflow.llm import (
+    AnswerTooLarge,
     AttemptTimeout,
     AuthenticationFailed,
     ConfigurationError,
@@ -14,6 +15,7 @@ from agentflow.llm import (
     ErrorInfo,
     IncompleteStream,
     LLMError,
+    MalformedAnswer,
     Overloaded,
     ProviderError,
     RateLimited,
@@ -142,11 +144,39 @@ def test_an_error_inside_a_good_answer_is_tried_again_by_its_kind(
 
 
 @pytest.mark.parametrize(
-    "error", [AuthenticationFailed(), IncompleteStream(), ConfigurationError()]
+    "error", [AuthenticationFailed(), ConfigurationError(), MalformedAnswer()]
 )
 def test_other_errors_are_not_tried_again(error: LLMError) -> None:
     """Waiting mends none of them."""
     assert delay(error, 200) is None
+
+
+def test_an_answer_that_broke_off_is_tried_again_as_long_as_nobody_has_seen_it() -> (
+    None
+):
+    """It began well, so the next one may end well."""
+    known: dict[str, Any] = {"begun": True, "heard": True}
+    for error in (IncompleteStream(), MalformedAnswer()):
+        assert delay(error, 200, **known) == 0.5
+        assert delay(error, 200, given=True, **known) is None
+        assert delay(error, 200, attempt=3, **known) is None
+
+
+def test_an_answer_that_is_too_large_stays_so() -> None:
+    """As does one that was none from its first byte."""
+    assert delay(AnswerTooLarge(), 200, begun=True, heard=True) is None
+    assert delay(MalformedAnswer(), 200, begun=True) is None
+
+
+def test_a_wait_that_the_error_asks_for_is_obeyed() -> None:
+    """A header counts before it; in a good answer headers mean nothing."""
+    error = RateLimited()
+    error.retry_after = 30.0
+    assert delay(error, 429) == 30
+    assert delay(error, 429, {"retry-after": "7"}) == 7
+    assert delay(error, 200, {"retry-after": "7"}) == 30
+    error.retry_after = 121.0
+    assert delay(error, 429) is None
 
 
 @given(

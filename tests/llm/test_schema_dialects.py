@@ -60,8 +60,9 @@ def schema_in(body: Any) -> dict[str, Any]:
         if body.get("type") == "object" and "properties" in body:
             return body
         return schema_in(list(body.values()))
-    found = map(schema_in, body if is_list(body) else ())
-    return next(filter(None, found), {})
+    items = body if is_list(body) else []
+    found: list[dict[str, Any]] = [schema_in(x) for x in items]
+    return next((x for x in found if x), {})
 
 
 def sent(name: str, **fields: Any) -> dict[str, Any]:

@@ -126,20 +126,47 @@ async def test_a_connection_lost_before_the_first_byte_is_tried_again(
         assert server.connections == 2
 
 
+async def send_half(connection: Connection) -> None:
+    """Answer by half."""
+    await connection.receive_request()
+    await connection.send(HEAD + chunk(event("Half")))
+
+
 async def test_a_connection_lost_in_the_answer_is_an_incomplete_stream() -> None:
-    """The error holds what came, and nothing is tried again."""
-
-    async def handler(connection: Connection) -> None:
-        await connection.receive_request()
-        await connection.send(HEAD + chunk(event("Half")))
-
-    async with open_server(handler) as server:
-        with pytest.raises(IncompleteStream) as caught:
-            await broker(server.url).generate("hello")
+    """The error holds what came, and what has been seen is not asked for again."""
+    async with open_server(send_half) as server:
+        async with broker(server.url).stream("hello") as answer:
+            assert await anext(answer) == TextDelta("Half")
+            with pytest.raises(IncompleteStream) as caught:
+                await answer.finish()
         assert caught.value.partial is not None
         assert caught.value.partial.text == "Half"
         assert isinstance(caught.value.__cause__, ConnectionFailed)
         assert server.connections == 1
+
+
+async def test_half_an_answer_that_nobody_saw_is_asked_for_again() -> None:
+    """The next try brings the whole one."""
+
+    async def handler(connection: Connection) -> None:
+        if len(connection.requests) == 0:
+            await send_half(connection)
+        else:
+            await answer_whole(connection)
+
+    async with open_server(handler) as server:
+        assert (await broker(server.url).generate("hello")).text == "Hi"
+        assert server.connections == 2
+
+
+async def test_half_an_answer_each_time_is_an_incomplete_stream() -> None:
+    """The tries are counted, and the last one's half is at hand."""
+    async with open_server(send_half) as server:
+        with pytest.raises(IncompleteStream) as caught:
+            await broker(server.url).generate("hello")
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "Half"
+        assert server.connections == 3
 
 
 async def test_a_connection_lost_behind_the_end_mark_is_no_error() -> None:

@@ -15,6 +15,7 @@ from agentflow.llm._errors import (
     AnswerTooLarge,
     ErrorInfo,
     IncompleteStream,
+    LLMError,
     MalformedAnswer,
 )
 from agentflow.llm._json import JSON, InvalidJSON, loads
@@ -73,6 +74,7 @@ class AnswerDecoder(abc.ABC):
         self._head: bytes = b""
         self._body: bytearray | None = None
         self._seen_event = False
+        self._broken: LLMError | None = None
 
     @abc.abstractmethod
     def on_event(self, event: SseEvent) -> Sequence[Delta]:
@@ -96,7 +98,7 @@ class AnswerDecoder(abc.ABC):
     @property
     def done(self) -> bool:
         """True once the end mark came; nothing that follows belongs to the answer."""
-        return self.ended
+        return self.ended or self._broken is not None
 
     def feed(self, data: bytes) -> Sequence[Delta]:
         """Take the next bytes of the body; see ``Decoder.feed``."""
@@ -108,15 +110,27 @@ class AnswerDecoder(abc.ABC):
             self._hold(data)
             return ()
         deltas: list[Delta] = []
+        try:
+            self._feed_events(data, deltas)
+        except LLMError as error:
+            # What came before it must not depend on where the bytes were cut.
+            if not deltas:
+                raise
+            self._broken = error
+        return deltas
+
+    def _feed_events(self, data: bytes, deltas: list[Delta]) -> None:
+        """Take the next bytes of a stream; add the deltas they make."""
         for event in self._events.feed(data):
             self._seen_event = True
             deltas.extend(self.on_event(event))
             if self.ended:
                 break
-        return deltas
 
     def finish(self) -> Reply:
         """Take the end of the body; see ``Decoder.finish``."""
+        if self._broken is not None:
+            raise self._broken
         if self._body is not None:
             self.on_body(parse(bytes(self._body)))
         elif not self.ended:
