@@ -43,7 +43,9 @@ def trusted(authority: trustme.CA, folder: Path) -> str:
 def certificate(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     """Make what a server of these names needs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
+    pem = authority.issue_cert(*names).private_key_and_cert_chain_pem
+    with pem.tempfile() as path:
+        context.load_cert_chain(path)
     return context
 
 
@@ -103,8 +105,8 @@ async def test_a_client_of_the_user_s_own_brings_its_certificates(
     authority: trustme.CA,
 ) -> None:
     """Without any environment variable."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    known = authority.cert_pem.bytes().decode("ascii")
+    context = ssl.create_default_context(cadata=known)
     async with (
         open_encrypted_server(authority) as server,
         httpx.AsyncClient(verify=context) as client,

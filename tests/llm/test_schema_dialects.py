@@ -60,9 +60,10 @@ def schema_in(body: Any) -> dict[str, Any]:
         if body.get("type") == "object" and "properties" in body:
             return body
         return schema_in(list(body.values()))
+    no_schema: dict[str, Any] = {}
     items = body if is_list(body) else []
     found: list[dict[str, Any]] = [schema_in(x) for x in items]
-    return next((x for x in found if x), {})
+    return next((x for x in found if x), no_schema)
 
 
 def sent(name: str, **fields: Any) -> dict[str, Any]:

@@ -104,6 +104,8 @@ class AnswerDecoder(abc.ABC):
         """Take the next bytes of the body; see ``Decoder.feed``."""
         if not self._streamed:
             data = self._sniff(data)
+        elif not self._seen_event and len(self._head) < _SNIPPET:
+            self._head += data[: _SNIPPET - len(self._head)]
         if not data or self.done:
             return ()
         if self._body is not None:

@@ -111,7 +111,7 @@ class ChatDecoder(ObjectDecoder):
         """Take the whole answer of a server that did not stream."""
         body = as_object(value)
         choices = as_list(body.get("choices"))
-        if not choices:
+        if not choices or body.get("error"):
             failure = read_failure(value)
             if failure.message is not None:
                 raise provider_error(200, failure)
@@ -192,7 +192,7 @@ class ChatDecoder(ObjectDecoder):
         for call in as_list(message.get("tool_calls")):
             deltas.append(self._call(as_object(call)))
         legacy = as_object(message.get("function_call"))
-        if any(legacy.values()):
+        if legacy.get("name") or legacy.get("arguments"):
             deltas.append(self._call({"index": 0, "function": legacy}))
         self._add_audio(as_object(message.get("audio")))
         for key in message.keys() - _MESSAGE_KEYS:
@@ -265,11 +265,12 @@ class ChatDecoder(ObjectDecoder):
         arguments = function.get("arguments")
         if arguments is None:
             arguments = ""
+        text = arguments if isinstance(arguments, str) else dumps(arguments)
         return self.reply.call(
-            self._keys.key(call.get("index"), call_id, name),
+            self._keys.key(call.get("index"), call_id, name, text=text),
             call_id=call_id,
             name=name,
-            arguments=arguments if isinstance(arguments, str) else dumps(arguments),
+            arguments=text,
         )
 
     def _add_audio(self, audio: JSONObject) -> None:
@@ -328,30 +329,39 @@ class _CallKeys:
         self._ids: list[str] = []
         self._by_index: dict[int, int] = {}
         self._by_id: dict[str, int] = {}
+        self._whole: set[int] = set()
 
-    def key(self, index: JSON, call_id: str, name: str) -> int:
+    def key(self, index: JSON, call_id: str, name: str, *, text: str = "") -> int:
         """Return the key of the call.
 
         Args:
             index: The index it came with, if any.
             call_id: The id it came with; "" if none.
             name: The name it came with; "" if none. Only a first piece must have one.
+            text: The piece of the arguments it came with.
 
         Returns:
             A number that is the same for all pieces of one call.
         """
         known = self._known(index, call_id, name)
-        if known is None or (
-            name and call_id and self._ids[known] not in {"", call_id}
-        ):
+        if known is None or (name and self._is_another(known, call_id, text)):
             known = len(self._ids)
             self._ids.append("")
+        if name and text.startswith("{") and text.endswith("}"):
+            self._whole.add(known)
         self._ids[known] = self._ids[known] or call_id
         if isinstance(index, int):
             self._by_index[index] = known
         if call_id:
             self._by_id[call_id] = known
         return known
+
+    def _is_another(self, known: int, call_id: str, text: str) -> bool:
+        """Tell whether a piece with a name begins a call, though its index is taken."""
+        if call_id:
+            return self._ids[known] not in {"", call_id}
+        # Each call came whole, and none has an id.
+        return known in self._whole and text.startswith("{")
 
     def _known(self, index: JSON, call_id: str, name: str) -> int | None:
         """Look for a call that has begun: by index, by id, or else it is the last one."""

@@ -290,6 +290,11 @@ def test_an_error_body_with_a_good_status() -> None:
     """Its code stands for the status it should have had."""
     with pytest.raises(RateLimited, match="slow down"):
         decode(CODEC, 200, b'\n\n{"error": {"code": 429, "message": "slow down"}}')
+    half = (
+        b'{"error": {"code": 502, "message": "lost it"}, "choices": [{"message": {}}]}'
+    )
+    with pytest.raises(ServerFailed, match="lost it"):
+        decode(CODEC, 200, half)
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])

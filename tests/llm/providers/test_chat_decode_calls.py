@@ -230,3 +230,28 @@ def test_a_decoder_is_one_of_ours() -> None:
     """Codecs build on the same base."""
     assert isinstance(CODEC.decoder(), AnswerDecoder)
     assert CODEC.api == "openai-chat/openai"
+
+
+def test_whole_calls_without_ids_may_share_an_index() -> None:
+    """Each has a name, and arguments that end where they begin."""
+    reply = read(
+        call(0, name="f", arguments='{"a":1}'),
+        call(0, name="f", arguments='{"a":2}'),
+        call(0, name="g", arguments="{}"),
+        STOP,
+    )
+    assert calls_of(reply) == [
+        ("call_0", "f", '{"a":1}'),
+        ("call_1", "f", '{"a":2}'),
+        ("call_2", "g", "{}"),
+    ]
+
+
+def test_a_name_that_is_repeated_begins_no_call() -> None:
+    """Its arguments go on where they were cut."""
+    reply = read(
+        call(0, name="f", arguments='{"a":{"b":1}'),
+        call(0, name="f", arguments="}"),
+        STOP,
+    )
+    assert calls_of(reply) == [("call_0", "f", '{"a":{"b":1}}')]
