@@ -1,6 +1,7 @@
 """Putting an answer together out of its pieces, the same way for every wire format."""
 
 from collections.abc import Callable, Hashable
+from typing import NoReturn
 
 import attrs
 
@@ -149,7 +150,9 @@ class ReplyBuilder:
         elif call_id and call.made_up:
             call.id, call.made_up = call_id, False
         call.name = call.name or name
-        self._count(arguments)
+        self._chars += len(arguments)
+        if self._chars > MAX_CHARS:
+            self._refuse_length()
         call.chunks.append(arguments)
         return ToolCallDelta(
             index=call.index, id=call.id, name=call.name, arguments=arguments
@@ -177,6 +180,12 @@ class ReplyBuilder:
         """Keep metadata: lists and objects grow, of anything else the last one counts."""
         _merge(self.metadata, key, value)
 
+    def note_others(self, fields: JSONObject, known: frozenset[str]) -> None:
+        """Keep what a wire format does not name: fields that few servers send."""
+        if not known.issuperset(fields):
+            for key in fields.keys() - known:
+                _merge(self.metadata, key, fields[key])
+
     def build(self) -> Reply:
         """Return the reply as far as it has come."""
         return Reply(
@@ -195,11 +204,14 @@ class ReplyBuilder:
 
     def _grow(self, make: Callable[[str, Blob | None], Part], text: str) -> None:
         """Add text to the open part, or open one of this kind."""
-        self._count(text)
-        if self._open is None or self._open.make is not make:
-            self._open = _Piece(make)
-            self._append(self._open)
-        self._open.chunks.append(text)
+        self._chars += len(text)
+        if self._chars > MAX_CHARS:
+            self._refuse_length()
+        piece = self._open
+        if piece is None or piece.make is not make:
+            piece = self._open = _Piece(make)
+            self._append(piece)
+        piece.chunks.append(text)
 
     def _append(self, part: _Piece | _Call | ProviderPart) -> None:
         """Add a part, within bounds."""
@@ -207,11 +219,9 @@ class ReplyBuilder:
             raise AnswerTooLarge(f"the answer has more than {MAX_PARTS:,} parts")
         self._parts.append(part)
 
-    def _count(self, text: str) -> None:
-        """Count text against the bound."""
-        self._chars += len(text)
-        if self._chars > MAX_CHARS:
-            raise AnswerTooLarge(f"the answer has more than {MAX_CHARS:,} characters")
+    def _refuse_length(self) -> NoReturn:
+        """Say that the answer has no end."""
+        raise AnswerTooLarge(f"the answer has more than {MAX_CHARS:,} characters")
 
 
 def _merge(into: JSONObject, key: str, value: JSON) -> None:

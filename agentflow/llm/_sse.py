@@ -7,7 +7,7 @@ events (comments, unknown fields, blank lines) each have a limit.
 See https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
 """
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 from agentflow.llm._errors import AnswerTooLarge
 
@@ -75,16 +75,9 @@ class LineSplitter:
         return rest
 
 
-class SseEvent(NamedTuple):
-    """One server-sent event.
-
-    Attributes:
-        name: Its type; empty if the server gave it none.
-        data: Its data, still undecoded.
-    """
-
-    name: str
-    data: bytes
+SseEvent: TypeAlias = tuple[str, bytes]
+"""One server-sent event: its type, empty if the server gave it none, and its data, still
+undecoded. A plain tuple, since there are many."""
 
 
 class NdjsonReader:
@@ -111,7 +104,7 @@ class NdjsonReader:
         for line in self._lines.feed(data):
             if line.strip():
                 self._noise = 0
-                events.append(SseEvent("", line))
+                events.append(("", line))
             else:
                 self._noise += len(line) + 1
                 if self._noise > self._max_noise:
@@ -123,7 +116,7 @@ class NdjsonReader:
     def close(self) -> SseEvent | None:
         """Take the end of the body; see ``SseReader.close``."""
         rest = self._lines.close()
-        return SseEvent("", rest) if rest.strip() else None
+        return ("", rest) if rest.strip() else None
 
 
 class SseReader:
@@ -152,8 +145,16 @@ class SseReader:
             AnswerTooLarge: A line, an event or the noise between events has no end.
         """
         events: list[SseEvent] = []
-        for line in self._lines.feed(data):
-            if line:
+        lines = self._lines.feed(data)
+        if lines and not self._started:
+            self._started = True
+            lines[0] = lines[0].removeprefix(_BOM)
+        for line in lines:
+            if line.startswith(b"data: "):
+                # Nearly all of any stream, so it skips what other lines may need.
+                self._data.append(line[6:])
+                self._count_data(len(line))
+            elif line:
                 self._take(line)
             elif self._data:
                 events.append(self._event())
@@ -170,6 +171,8 @@ class SseReader:
             behind the last one.
         """
         rest = self._lines.close()
+        if not self._started:
+            rest = rest.removeprefix(_BOM)
         if rest:
             self._take(rest)
         return self._event() if self._data else None
@@ -177,7 +180,7 @@ class SseReader:
     def _event(self) -> SseEvent:
         """Hand out the event whose lines have been collected."""
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        event = SseEvent(self._name, data)
+        event = (self._name, data)
         self._name = ""
         self._data = []
         self._size = self._noise = 0
@@ -185,22 +188,23 @@ class SseReader:
 
     def _take(self, line: bytes) -> None:
         """Take one line that is not blank."""
-        if not self._started:
-            self._started = True
-            line = line.removeprefix(_BOM)
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
-            self._size += len(value) + 1
-            if self._size > self._max_event:
-                raise AnswerTooLarge(
-                    f"an event of the answer is larger than {self._max_event:,} bytes"
-                )
+            self._count_data(len(line))
         elif field == b"event":
             self._name = value.removeprefix(b" ").decode("utf-8", "replace")
             self._count_noise(len(line))
         else:
             self._count_noise(len(line))
+
+    def _count_data(self, size: int) -> None:
+        """Count the bytes of a line that belongs to an event."""
+        self._size += size
+        if self._size > self._max_event:
+            raise AnswerTooLarge(
+                f"an event of the answer is larger than {self._max_event:,} bytes"
+            )
 
     def _count_noise(self, size: int) -> None:
         """Count bytes that bring no event nearer."""

@@ -27,6 +27,7 @@ from agentflow.llm._json import (
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b"1" * 5000,
+        b"{} {}",
     ],
 )
 def test_what_is_no_json_is_one_error(text: bytes) -> None:
@@ -39,6 +40,7 @@ def test_json_comes_from_bytes_and_text() -> None:
     """A byte order mark is no JSON, but nothing else is changed."""
     assert loads(b'{"a": [1, null]}') == {"a": [1, None]}
     assert loads('"\\ud800"') == "\ud800"
+    assert loads(b" \r\n\t1\n") == 1
 
 
 def test_json_is_written_compactly() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from agentflow.llm import AnswerTooLarge
-from agentflow.llm._sse import LineSplitter, NdjsonReader, SseEvent, SseReader
+from agentflow.llm._sse import LineSplitter, NdjsonReader, SseReader
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 TEXTS = st.text(alphabet="ab: \u2028\x85\U0001f600", max_size=6).map(str.encode)
@@ -57,20 +57,31 @@ def test_events_have_name_and_data() -> None:
         b"\xef\xbb\xbf: hello\nevent: ping\nid: 7\ndata:  a\ndata:b\ndata\n\n"
         b"\n\ndata: {}\n\n"
     )
-    assert events == [SseEvent("ping", b" a\nb\n"), SseEvent("", b"{}")]
+    assert events == [("ping", b" a\nb\n"), ("", b"{}")]
     assert reader.close() is None
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_a_byte_order_mark_belongs_to_the_first_line_alone(cut: int) -> None:
+    """It is left out there, wherever it is cut; later it is a part of its line."""
+    body = b"\xef\xbb\xbfdata: 1\n\xef\xbb\xbfdata: 2\n\n"
+    reader = SseReader()
+    assert reader.feed(body[:cut]) + reader.feed(body[cut:]) == [("", b"1")]
+    reader = SseReader()
+    assert reader.feed(body[:10]) == []
+    assert reader.close() == ("", b"1")
 
 
 def test_an_event_name_without_data_names_nothing_else() -> None:
     """A blank line ends an event that has no data, and its name with it."""
-    assert SseReader().feed(b"event: x\n\ndata: 1\n\n") == [SseEvent("", b"1")]
+    assert SseReader().feed(b"event: x\n\ndata: 1\n\n") == [("", b"1")]
 
 
 def test_the_last_event_may_lack_its_blank_line() -> None:
     """Closing the reader gives the event the end has cut off."""
     reader = SseReader()
     assert reader.feed(b"data: 1") == []
-    assert reader.close() == SseEvent("", b"1")
+    assert reader.close() == ("", b"1")
     assert reader.close() is None
 
 
@@ -80,7 +91,7 @@ def test_events_do_not_depend_on_the_cuts(cuts: list[int]) -> None:
     data = "event: a\r\ndata: \u2028é\r\n\r\n: c\r\n\r\ndata: 2\r\n\r\n".encode()
     reader = SseReader()
     got = [event for piece in pieces(data, cuts) for event in reader.feed(piece)]
-    assert got == [SseEvent("a", "\u2028é".encode()), SseEvent("", b"2")]
+    assert got == [("a", "\u2028é".encode()), ("", b"2")]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +109,7 @@ def test_noise_is_counted_from_the_last_event() -> None:
     """A long stream with a comment now and then is fine."""
     reader = SseReader(max_noise=20)
     for _ in range(50):
-        assert reader.feed(b": keepalive\n\ndata: 1\n\n") == [SseEvent("", b"1")]
+        assert reader.feed(b": keepalive\n\ndata: 1\n\n") == [("", b"1")]
 
 
 def test_an_event_of_endless_lines_is_refused() -> None:
@@ -112,8 +123,8 @@ def test_an_event_of_endless_lines_is_refused() -> None:
 def test_ndjson_lines_are_events_without_name() -> None:
     """Blank lines are skipped; the last line needs no end."""
     reader = NdjsonReader()
-    assert reader.feed(b'{"a":1}\r\n \n{"b"') == [SseEvent("", b'{"a":1}')]
-    assert reader.close() == SseEvent("", b'{"b"')
+    assert reader.feed(b'{"a":1}\r\n \n{"b"') == [("", b'{"a":1}')]
+    assert reader.close() == ("", b'{"b"')
     assert reader.close() is None
 
 

@@ -20,7 +20,7 @@ from agentflow.llm._errors import (
 )
 from agentflow.llm._json import JSON, InvalidJSON, loads
 from agentflow.llm._reply import Delta, Reply, StopReason
-from agentflow.llm._sse import MAX_LINE, MAX_NOISE, NdjsonReader, SseEvent, SseReader
+from agentflow.llm._sse import MAX_LINE, MAX_NOISE, NdjsonReader, SseReader
 
 MAX_BODY = MAX_LINE
 """Bytes of an answer that is not streamed, and so has to be held whole."""
@@ -77,8 +77,8 @@ class AnswerDecoder(abc.ABC):
         self._broken: LLMError | None = None
 
     @abc.abstractmethod
-    def on_event(self, event: SseEvent) -> Sequence[Delta]:
-        """Take one event of a stream."""
+    def on_event(self, name: str, data: bytes) -> Sequence[Delta]:
+        """Take one event of a stream; its name may be empty."""
 
     @abc.abstractmethod
     def on_body(self, value: JSON) -> None:
@@ -123,9 +123,9 @@ class AnswerDecoder(abc.ABC):
 
     def _feed_events(self, data: bytes, deltas: list[Delta]) -> None:
         """Take the next bytes of a stream; add the deltas they make."""
-        for event in self._events.feed(data):
+        for name, event in self._events.feed(data):
             self._seen_event = True
-            deltas.extend(self.on_event(event))
+            deltas += self.on_event(name, event)
             if self.ended:
                 break
 
@@ -184,7 +184,7 @@ class AnswerDecoder(abc.ABC):
         if event is not None:
             self._seen_event = True
             try:
-                self.on_event(event)
+                self.on_event(*event)
             except MalformedAnswer:
                 # Cut inside the JSON: the missing end mark tells it better.
                 return

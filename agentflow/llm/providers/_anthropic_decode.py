@@ -28,7 +28,6 @@ from agentflow.llm._json import (
 )
 from agentflow.llm._messages import ProviderPart
 from agentflow.llm._reply import Delta, StopReason, Usage
-from agentflow.llm._sse import SseEvent
 from agentflow.llm.providers._failures import provider_error, read_failure
 from agentflow.llm.providers._object_events import ObjectDecoder
 
@@ -92,15 +91,15 @@ class AnthropicDecoder(ObjectDecoder):
         self._count = 0
         self._usage: JSONObject = {}
 
-    def on_event(self, event: SseEvent) -> Sequence[Delta]:
+    def on_event(self, name: str, data: bytes) -> Sequence[Delta]:
         """Take one event of a stream."""
-        if event.data.startswith(b"[DONE]"):
+        if data.startswith(b"[DONE]"):
             # Of servers that speak this API on top of another one.
             self.ended = True
             self.complete = self.complete or self.reply.stop is not None
             return ()
-        value = self.object_in(event)
-        kind = as_text(value.get("type")) or event.name
+        value = self.object_in(data)
+        kind = as_text(value.get("type")) or name
         match kind:
             case "content_block_delta":
                 return self._delta(value)
@@ -156,8 +155,7 @@ class AnthropicDecoder(ObjectDecoder):
             deltas += self._open({}, as_object(block))
             deltas += self._close({})
         self._add_usage(as_object(message.get("usage")))
-        for key in message.keys() - _MESSAGE_KEYS:
-            reply.note(key, message[key])
+        reply.note_others(message, _MESSAGE_KEYS)
         container = message.get("container")
         if isinstance(container, dict):
             reply.message_blob = self.blob({"container": container})
@@ -214,10 +212,11 @@ class AnthropicDecoder(ObjectDecoder):
         delta = as_object(event.get("delta"))
         kind = as_text(delta.get("type"))
         index = as_count(event.get("index"))
-        begun: list[Delta] = []
-        if index not in self._growing:
+        begun: Sequence[Delta] = ()
+        block = self._growing.get(index)
+        if block is None:
             begun = self._open(event, {"type": _BEGUN_BY.get(kind, kind)})
-        block = self._growing[index]
+            block = self._growing[index]
         match kind:
             case "text_delta":
                 text = as_text(delta.get("text"))

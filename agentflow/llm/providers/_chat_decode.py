@@ -25,7 +25,6 @@ from agentflow.llm._json import (
 )
 from agentflow.llm._messages import Blob, ProviderPart
 from agentflow.llm._reply import Delta, StopReason, Usage
-from agentflow.llm._sse import SseEvent
 from agentflow.llm.providers._chat_encode import CONTENT_FIELD, DETAILS_FIELD
 from agentflow.llm.providers._failures import Failure, provider_error, read_failure
 from agentflow.llm.providers._object_events import ObjectDecoder
@@ -83,6 +82,9 @@ _MESSAGE_KEYS = frozenset({
 })
 
 
+_TEXT_KEYS = frozenset({"role", "content"})
+
+
 class ChatDecoder(ObjectDecoder):
     """Decoder of one answer; see ``Decoder``.
 
@@ -96,15 +98,15 @@ class ChatDecoder(ObjectDecoder):
         self._details: list[JSONObject] = []
         self._audio: JSONObject = {}
 
-    def on_event(self, event: SseEvent) -> Sequence[Delta]:
+    def on_event(self, name: str, data: bytes) -> Sequence[Delta]:
         """Take one chunk of a stream."""
-        if event.data.startswith(b"[DONE]"):
+        if data.startswith(b"[DONE]"):
             self.ended = True
             self.complete = self.complete or "usage" in self.reply.metadata
             return ()
-        chunk = self.object_in(event)
-        if chunk.get("error") or event.name == "error":
-            raise provider_error(200, read_failure(chunk), event.name)
+        chunk = self.object_in(data)
+        if chunk.get("error") or name == "error":
+            raise provider_error(200, read_failure(chunk), name)
         return self._chunk(chunk, "delta")
 
     def on_body(self, value: JSON) -> None:
@@ -140,10 +142,9 @@ class ChatDecoder(ObjectDecoder):
         for choice in as_list(chunk.get("choices")):
             if isinstance(choice, dict):
                 deltas += self._choice(choice, word)
-        for key in chunk.keys() - _CHUNK_KEYS:
-            if key == "x_groq":
-                self._usage(as_object(chunk[key]).get("usage"))
-            reply.note(key, chunk[key])
+        if "x_groq" in chunk:
+            self._usage(as_object(chunk["x_groq"]).get("usage"))
+        reply.note_others(chunk, _CHUNK_KEYS)
         return deltas
 
     def _choice(self, choice: JSONObject, word: str) -> list[Delta]:
@@ -161,8 +162,7 @@ class ChatDecoder(ObjectDecoder):
             message = {"content": choice.get("text")}
         deltas = self._message(message)
         self._usage(choice.get("usage"))
-        for key in choice.keys() - _CHOICE_KEYS:
-            self.reply.note(key, choice[key])
+        self.reply.note_others(choice, _CHOICE_KEYS)
         self._finish_reason(as_text(choice.get("finish_reason")))
         return deltas
 
@@ -180,8 +180,11 @@ class ChatDecoder(ObjectDecoder):
 
     def _message(self, message: JSONObject) -> list[Delta]:
         """Take what a chunk adds to the message."""
-        deltas = self._reasoning(message)
         content = message.get("content")
+        if isinstance(content, str) and _TEXT_KEYS.issuperset(message):
+            # Nearly all chunks of most streams.
+            return [self.reply.text(content)] if content else []
+        deltas = self._reasoning(message)
         if isinstance(content, str):
             if content:
                 deltas.append(self.reply.text(content))
@@ -195,8 +198,7 @@ class ChatDecoder(ObjectDecoder):
         if legacy.get("name") or legacy.get("arguments"):
             deltas.append(self._call({"index": 0, "function": legacy}))
         self._add_audio(as_object(message.get("audio")))
-        for key in message.keys() - _MESSAGE_KEYS:
-            self.reply.note(key, message[key])
+        self.reply.note_others(message, _MESSAGE_KEYS)
         return deltas
 
     def _content_parts(self, parts: Iterable[JSON]) -> list[Delta]:
@@ -284,10 +286,10 @@ class ChatDecoder(ObjectDecoder):
 
     def _usage(self, value: JSON) -> None:
         """Take usage, from wherever it stands; the last one counts."""
-        usage = as_object(value)
-        if "prompt_tokens" in usage or "completion_tokens" in usage:
-            self.reply.usage = _usage(usage)
-            self.reply.metadata["usage"] = usage
+        counts = ("prompt_tokens", "completion_tokens")
+        if isinstance(value, dict) and any(count in value for count in counts):
+            self.reply.usage = _usage(value)
+            self.reply.metadata["usage"] = value
 
 
 def _usage(usage: JSONObject) -> Usage:

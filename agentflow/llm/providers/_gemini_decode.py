@@ -26,7 +26,6 @@ from agentflow.llm._json import (
 )
 from agentflow.llm._messages import ProviderPart
 from agentflow.llm._reply import Delta, StopReason, Usage
-from agentflow.llm._sse import SseEvent
 from agentflow.llm.providers._failures import provider_error, read_failure
 from agentflow.llm.providers._gemini_calls import GrowingArguments
 from agentflow.llm.providers._gemini_errors import error_in
@@ -60,7 +59,7 @@ _CHUNK_KEYS = frozenset({
     "responseId",
     "usageMetadata",
 })
-_CANDIDATE_KEYS = frozenset({"content", "finishReason", "index"})
+_CANDIDATE_KEYS = frozenset({"content", "finishReason", "index", "safetyRatings"})
 _CALL_KEYS = frozenset({"args", "id", "name", "partialArgs", "willContinue"})
 _MARKS = frozenset({"thought", "thoughtSignature"})
 """What may stand beside the content of any part."""
@@ -94,11 +93,12 @@ class GeminiDecoder(ObjectDecoder):
         self._calls = 0
         self._growing: _Growing | None = None
 
-    def on_event(self, event: SseEvent) -> Sequence[Delta]:
+    def on_event(self, name: str, data: bytes) -> Sequence[Delta]:
         """Take one event of a stream."""
-        if event.data.startswith(b"[DONE]"):
+        del name  # this API gives none
+        if data.startswith(b"[DONE]"):
             return ()  # of servers that speak this API on top of another one
-        return self._chunk(self.object_in(event))
+        return self._chunk(self.object_in(data))
 
     def on_body(self, value: JSON) -> None:
         """Take a whole answer, or all the events of a stream in a list."""
@@ -135,8 +135,7 @@ class GeminiDecoder(ObjectDecoder):
         for candidate in as_list(chunk.get("candidates")):
             deltas += self._candidate(as_object(candidate))
         self._add_usage(as_object(chunk.get("usageMetadata")))
-        for key in chunk.keys() - _CHUNK_KEYS:
-            reply.note(key, chunk[key])
+        reply.note_others(chunk, _CHUNK_KEYS)
         feedback = as_object(chunk.get("promptFeedback"))
         blocked = as_label(feedback.get("blockReason")) or ""
         if blocked not in _UNSPECIFIED:
@@ -156,12 +155,11 @@ class GeminiDecoder(ObjectDecoder):
                 # What follows a finish reason shows that it was not the last one.
                 self.complete = False
             deltas += added
-        for key in candidate.keys() - _CANDIDATE_KEYS:
-            if key == "safetyRatings":
-                # Every response rates the whole answer anew.
-                self.reply.metadata[key] = candidate[key]
-            else:
-                self.reply.note(key, candidate[key])
+        ratings = candidate.get("safetyRatings")
+        if ratings is not None:
+            # Every response rates the whole answer anew.
+            self.reply.metadata["safetyRatings"] = ratings
+        self.reply.note_others(candidate, _CANDIDATE_KEYS)
         word = _finish_word(candidate.get("finishReason"))
         if word not in _UNSPECIFIED:
             stop = _STOP.get(word, StopReason.OTHER)
@@ -225,8 +223,7 @@ class GeminiDecoder(ObjectDecoder):
         raw: JSONObject = {"id": call_id, **marks} if call_id else marks
         begun = self.reply.call(key, call_id=call_id, name=name)
         self.reply.attach_call(key, self.blob(raw))
-        for field in call.keys() - _CALL_KEYS:
-            self.reply.note(field, call[field])
+        self.reply.note_others(call, _CALL_KEYS)
         if call.get("willContinue") or "partialArgs" in call:
             self._growing = _Growing(key=key, raw=raw)
             return [*before, begun, *self._grow(self._growing, call)]

@@ -3,7 +3,7 @@
 from agentflow.llm._errors import AnswerTooLarge, ErrorInfo, MalformedAnswer
 from agentflow.llm._json import JSON, JSONObject
 from agentflow.llm._messages import Blob
-from agentflow.llm._sse import MAX_LINE, SseEvent
+from agentflow.llm._sse import MAX_LINE
 from agentflow.llm.providers._answers import AnswerDecoder, parse
 
 MAX_ANSWER = 4 * MAX_LINE
@@ -23,11 +23,11 @@ class ObjectDecoder(AnswerDecoder):
         self._api = api
         self._size = 0
 
-    def object_in(self, event: SseEvent) -> JSONObject:
+    def object_in(self, data: bytes) -> JSONObject:
         """Return the object that an event holds.
 
         Args:
-            event: The event.
+            data: The event's data.
 
         Returns:
             The object.
@@ -36,10 +36,10 @@ class ObjectDecoder(AnswerDecoder):
             AnswerTooLarge: The answer has no end.
             MalformedAnswer: The event holds something else.
         """
-        self._size += len(event.data)
+        self._size += len(data)
         if self._size > MAX_ANSWER:
             raise AnswerTooLarge(f"the answer is larger than {MAX_ANSWER:,} bytes")
-        value = parse(event.data)
+        value = parse(data)
         if not isinstance(value, dict):
             raise MalformedAnswer(
                 f"an event of the answer holds {type(value).__name__}, not an object",

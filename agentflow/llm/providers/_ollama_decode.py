@@ -20,7 +20,7 @@ from agentflow.llm._json import (
 )
 from agentflow.llm._messages import Blob
 from agentflow.llm._reply import Delta, StopReason, Usage
-from agentflow.llm._sse import NdjsonReader, SseEvent
+from agentflow.llm._sse import NdjsonReader
 from agentflow.llm.providers._answers import AnswerDecoder, parse
 from agentflow.llm.providers._failures import provider_error, read_failure
 from agentflow.llm.providers._object_events import MAX_ANSWER
@@ -40,8 +40,17 @@ _COUNTS = frozenset({
     "eval_count",
     "eval_duration",
 })
-_LINE_KEYS = frozenset({"model", "message", "done", "done_reason", "error", *_COUNTS})
-_MESSAGE_KEYS = frozenset({"role", "content", "thinking", "tool_calls"})
+_LINE_KEYS = frozenset({
+    "model",
+    "created_at",
+    "message",
+    "done",
+    "done_reason",
+    "error",
+    *_COUNTS,
+})
+_TEXT_KEYS = frozenset({"role", "content", "thinking"})
+_MESSAGE_KEYS = frozenset({*_TEXT_KEYS, "tool_calls"})
 
 
 _SNIPPET = 80
@@ -65,12 +74,15 @@ class OllamaDecoder(AnswerDecoder):
         self._laid_out: list[bytes] = []
         self._other = b""
 
-    def on_event(self, event: SseEvent) -> Sequence[Delta]:
+    def on_event(self, name: str, data: bytes) -> Sequence[Delta]:
         """Take one line."""
-        self._size += len(event.data)
+        del name  # lines have none
+        self._size += len(data)
         if self._size > MAX_ANSWER:
             raise AnswerTooLarge(f"the answer is larger than {MAX_ANSWER:,} bytes")
-        line = event.data.removeprefix(_BOM).strip()
+        if data.startswith(b'{"') and not self._laid_out:
+            return self._line(as_object(parse(data)))
+        line = data.removeprefix(_BOM).strip()
         if self._laid_out or line == b"{":
             self._laid_out.append(line)
             return ()
@@ -104,9 +116,9 @@ class OllamaDecoder(AnswerDecoder):
         reply = self.reply
         reply.model = as_label(value.get("model")) or reply.model
         deltas = self._message(as_object(value.get("message")))
-        for key, other in value.items():
-            if key not in _LINE_KEYS:
-                reply.note(key, other)
+        if created := value.get("created_at"):
+            reply.metadata["created_at"] = created
+        reply.note_others(value, _LINE_KEYS)
         if value.get("done") is True:
             self.complete = self.ended = True
             reply.raw_stop = as_label(value.get("done_reason"))
@@ -122,11 +134,10 @@ class OllamaDecoder(AnswerDecoder):
             self.reply.attach(self._mark)
         if content := as_text(message.get("content")):
             deltas.append(self.reply.text(content))
-        calls = as_list(message.get("tool_calls"))
-        deltas += [self._call(as_object(call)) for call in calls]
-        for key, other in message.items():
-            if key not in _MESSAGE_KEYS:
-                self.reply.note(key, other)
+        if not _TEXT_KEYS.issuperset(message):
+            calls = as_list(message.get("tool_calls"))
+            deltas += [self._call(as_object(call)) for call in calls]
+            self.reply.note_others(message, _MESSAGE_KEYS)
         return deltas
 
     def _call(self, call: JSONObject) -> Delta:

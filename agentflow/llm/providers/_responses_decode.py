@@ -21,7 +21,6 @@ from agentflow.llm._json import (
 )
 from agentflow.llm._messages import Blob, ProviderPart
 from agentflow.llm._reply import Delta, StopReason, Usage
-from agentflow.llm._sse import SseEvent
 from agentflow.llm.providers._failures import Failure, provider_error, read_failure
 from agentflow.llm.providers._object_events import ObjectDecoder
 from agentflow.llm.providers._responses_items import (
@@ -98,13 +97,13 @@ class ResponsesDecoder(ObjectDecoder):
         super().__init__(api)
         self._output = Output()
 
-    def on_event(self, event: SseEvent) -> Sequence[Delta]:
+    def on_event(self, name: str, data: bytes) -> Sequence[Delta]:
         """Take one event of a stream."""
-        if event.data.startswith(b"[DONE]"):
+        if data.startswith(b"[DONE]"):
             self.ended = True
             return ()
-        value = self.object_in(event)
-        kind = as_text(value.get("type")) or event.name
+        value = self.object_in(data)
+        kind = as_text(value.get("type")) or name
         if kind not in _DELTAS:
             return self._event(kind, value)
         item, word, index = _DELTAS[kind]
@@ -171,8 +170,7 @@ class ResponsesDecoder(ObjectDecoder):
         if usage:
             reply.usage = _usage(usage)
             reply.note("usage", usage)
-        for key in response.keys() - _RESPONSE_KEYS:
-            reply.note(key, response[key])
+        reply.note_others(response, _RESPONSE_KEYS)
         return deltas
 
 
