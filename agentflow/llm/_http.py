@@ -49,6 +49,14 @@ _CLOSE = 5.0
 
 _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 
+_HEADERS: Mapping[str, str] = {
+    "accept": "text/event-stream, application/json",
+    # A compressed stream would arrive in lumps.
+    "accept-encoding": "identity",
+    "content-type": "application/json",
+    "user-agent": "trio-agentflow",
+}
+
 HttpClient: TypeAlias = httpx.AsyncClient
 """The client a user may bring."""
 
@@ -90,6 +98,10 @@ class HttpGateway:
         self._key = key
         self._own_client = http_client
         self._settings = settings or HttpSettings()
+        # Beyond connecting, the deadline of a try is all there is.
+        self._timeout = httpx.Timeout(None, connect=self._settings.connect_timeout)
+        self._path: str | None = None
+        self._url = httpx.URL()
         self._slots = Slots(self._settings.max_connections)
         self._pool: httpx.AsyncClient | None = None
         self._users = 0
@@ -125,9 +137,10 @@ class HttpGateway:
 
         Cancellation: nothing is open yet.
         """
-        await anyio.lowlevel.checkpoint()
+        if not self._users:
+            await anyio.lowlevel.checkpoint()
         self._users += 1
-        return self
+        return self  # it costs no switch while others use it
 
     async def __aexit__(
         self,
@@ -141,12 +154,12 @@ class HttpGateway:
         Cancellation: they are closed all the same.
         """
         self._users -= 1
-        pool = self._pool
-        if self._users == 0:
-            self._slots.close()
+        if self._users:
+            return  # likewise
+        self._slots.close()
+        pool, self._pool = self._pool, None
         with anyio.move_on_after(_CLOSE, shield=True):
-            if self._users == 0 and pool is not None:
-                self._pool = None
+            if pool is not None:
                 await pool.aclose()
             else:
                 await anyio.lowlevel.checkpoint()
@@ -188,7 +201,7 @@ class HttpGateway:
                 verify=shared_context(httpx.create_ssl_context),
                 # No proxy reaches this machine's own loopback interface.
                 trust_env=not self._endpoint.is_local,
-                timeout=self._timeout(),
+                timeout=self._timeout,
                 limits=httpx.Limits(
                     max_connections=size, max_keepalive_connections=size
                 ),
@@ -199,31 +212,26 @@ class HttpGateway:
         """Make the request of a call, with URL, key and timeouts."""
         client = self._client()
         endpoint = self._endpoint
-        headers = {
-            "accept": "text/event-stream, application/json",
-            # A compressed stream would arrive in lumps.
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            "user-agent": "trio-agentflow",
-            **endpoint.headers,
-            **call.headers,
-        }
+        headers = {**_HEADERS, **endpoint.headers, **call.headers}
         if self._key:
             headers[endpoint.key_header] = endpoint.key_format.format(key=self._key)
-        default = client.timeout == _HTTPX_DEFAULT
-        return client.build_request(
+        if self._path != call.path:
+            # httpx takes as long to read a URL as to do all the rest of this.
+            self._url = httpx.URL(endpoint.base_url.rstrip("/") + call.path)
+            self._path = call.path
+        content = dumps(call.json).encode("ascii")
+        # A client of the user's has settings to merge in, which takes its time.
+        theirs = client is self._own_client
+        make = client.build_request if theirs else httpx.Request
+        timeout = client.timeout
+        if theirs and timeout == _HTTPX_DEFAULT:
+            timeout = self._timeout
+        return make(
             call.method,
-            endpoint.base_url.rstrip("/") + call.path,
+            self._url,
             headers=headers,
-            content=dumps(call.json).encode("ascii"),
-            timeout=self._timeout() if default else client.timeout,
-        )
-
-    def _timeout(self) -> httpx.Timeout:
-        """Return the timeouts of a try; its deadline covers what they do not."""
-        settings = self._settings
-        return httpx.Timeout(
-            settings.attempt_timeout, connect=settings.connect_timeout, pool=None
+            content=content,
+            extensions={"timeout": timeout.as_dict()},
         )
 
 
@@ -288,7 +296,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         response, self._response = self._response, None
         body, self._body = self._body, None
         try:
-            if response is not None and body is not None:
+            if response is not None and body is not None and not response.is_closed:
                 with anyio.move_on_after(_CLOSE, shield=True):
                     await _abandon(body)
                     await response.aclose()
@@ -309,7 +317,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
     async def _send(self) -> Decoder:
         """Send the request and look at the head of the answer."""
         gateway = self._gateway
-        with self._typed_errors(), self._bounded():
+        with self._guarded():
             request = gateway._request(self._call)
             self._response = await gateway._client().send(request, stream=True)
         response = self._response
@@ -330,7 +338,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
     async def _error_body(self, body: AsyncIterator[bytes]) -> bytes:
         """Read as much of an error's body as there is, within bounds."""
         read = bytearray()
-        with self._typed_errors(), self._bounded():
+        with self._guarded():
             async for data in body:
                 for piece in self._unpacker.feed(data):
                     read += piece[: _MAX_ERROR_BODY - len(read)]
@@ -343,7 +351,7 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         data: bytes | None = None
         lost: LLMError | None = None
         try:
-            with self._typed_errors(), self._bounded():
+            with self._guarded():
                 data = await anext(body, None)
         except ConnectionFailed as error:
             if not self._begun:
@@ -414,37 +422,35 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         self._ready.clear()
 
     @contextmanager
-    def _bounded(self) -> Generator[None]:
-        """Hold what is awaited to the deadline of this try."""
-        with anyio.CancelScope(deadline=self._deadline) as scope:
-            yield
-        if scope.cancelled_caught:
-            seconds = self._gateway._settings.attempt_timeout
-            raise AttemptTimeout(
-                f"{self._gateway.name} did not answer in full within {seconds:g} seconds"
-            )
-
-    @contextmanager
-    def _typed_errors(self) -> Generator[None]:
-        """Turn the errors of httpx into ours."""
-        gateway = self._gateway
-        where = f"{gateway.name} at {gateway._endpoint.place}"
+    def _guarded(self) -> Generator[None]:
+        """Hold what is awaited to the deadline of this try, and errors to our types."""
         try:
-            yield
+            with anyio.CancelScope(deadline=self._deadline) as scope:
+                yield
         except (
             httpx.InvalidURL,
             httpx.UnsupportedProtocol,
             httpx.LocalProtocolError,
         ) as error:
             # Not chained: it may quote the headers, and so the key.
-            raise ConfigurationError(f"cannot ask {where}: {error}") from None
+            raise ConfigurationError(f"cannot ask {self._where}: {error}") from None
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-            raise AttemptTimeout(f"{where} fell silent") from error
+            raise AttemptTimeout(f"{self._where} fell silent") from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             what = "lost the connection to" if self._begun else "cannot reach"
             words = words_of(error)
             hint = "" if self._begun else "; is the server running, and the URL right?"
-            raise ConnectionFailed(f"{what} {where}: {words}{hint}") from error
+            raise ConnectionFailed(f"{what} {self._where}: {words}{hint}") from error
+        if scope.cancelled_caught:
+            seconds = self._gateway._settings.attempt_timeout
+            raise AttemptTimeout(
+                f"{self._gateway.name} did not answer in full within {seconds:g} seconds"
+            )
+
+    @property
+    def _where(self) -> str:
+        """Whom this asks, for errors."""
+        return f"{self._gateway.name} at {self._gateway._endpoint.place}"
 
 
 class _Once(AsyncIterator[bytes]):

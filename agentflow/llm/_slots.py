@@ -31,7 +31,9 @@ class Slots:
         """Forget the event loop; called when nobody exchanges any more."""
         self._limiter = None
 
-    async def take(self, holder: object) -> None:
+    async def take(  # noqa: ASYNC910 -- a free slot costs no switch
+        self, holder: object
+    ) -> None:
         """Wait for a slot, in order of arrival.
 
         Args:
@@ -41,7 +43,10 @@ class Slots:
         """
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self.limit)
-        await self._limiter.acquire_on_behalf_of(holder)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(holder)
+        except anyio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(holder)
         self._holders[holder] = self._pressure.begin()
 
     def give_back(self, holder: object) -> None:

@@ -186,7 +186,9 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
 
     async def _begin_exchange(self) -> Answer:
         """Ask the model with the conversation as it is now."""
-        request = attrs.evolve(self._request, messages=self._turn.messages)
+        request = self._request
+        if self._turn.messages is not request.messages:
+            request = attrs.evolve(request, messages=self._turn.messages)
         self._counted = count_request()
         means = self._means
         gateway = means.gateway

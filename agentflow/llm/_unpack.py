@@ -28,10 +28,10 @@ class Unpacker:
 
     def __init__(self, encoding: str) -> None:
         encoding = encoding.strip().lower()
-        self._packed = encoding not in {"", "identity"}
-        if self._packed and encoding not in {"gzip", "deflate"}:
+        packed = encoding not in {"", "identity"}
+        if packed and encoding not in {"gzip", "deflate"}:
             raise MalformedAnswer(f"the answer is packed as {encoding!r}, unasked")
-        self._zlib = zlib.decompressobj(_EITHER)
+        self._zlib = zlib.decompressobj(_EITHER) if packed else None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes of the body.
@@ -45,7 +45,7 @@ class Unpacker:
         Raises:
             MalformedAnswer: They cannot be unpacked.
         """
-        if not self._packed:
+        if self._zlib is None:
             yield data
             return
         try:
