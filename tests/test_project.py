@@ -127,6 +127,13 @@ def test_import_agentflow_loads_neither_the_http_client_nor_an_extra() -> None:
     assert loaded & foreign == set()
 
 
+def test_import_of_the_llm_half_loads_what_its_names_need_when_they_are_used() -> None:
+    """Not before: the HTTP client, and an event loop that nobody may run."""
+    heavy = {"cattrs", "httpx", "trio"}
+    assert modules_loaded_by("import agentflow.llm") & heavy == set()
+    assert "httpx" in modules_loaded_by("from agentflow.llm import LLMBroker")
+
+
 def test_no_file_names_the_machine_it_was_written_on() -> None:
     """A path that exists on one machine only is of no use in another's clone."""
     kinds = {".cfg", ".ini", ".md", ".py", ".toml", ".txt", ".yml"}
