@@ -113,6 +113,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.soak", *session.posargs)
 
 
+@nox.session
+def bench_llm(session: nox.Session) -> None:
+    """Measure the LLM half beside the providers' SDKs; arguments go to the benchmark."""
+    session.install("-e", ".", "-r", "benchmarks/llm/requirements.txt")
+    session.run("python", "-m", "benchmarks.llm", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, check it, and run the tests on it away from this tree."""
