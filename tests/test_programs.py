@@ -5,7 +5,7 @@ import gc
 import pytest
 from hypothesis import Phase, given, settings
 
-from agentflow._engine import Engine
+from agentflow._unclaimed import Unclaimed
 from tests import test_stress_catches as faults
 from tests.conftest import BACKENDS
 from tests.interpreter import Session
@@ -30,7 +30,7 @@ def an_error_that_is_lost(patch: pytest.MonkeyPatch) -> None:
     def lose(*_: object) -> None:
         pass
 
-    patch.setattr(Engine, "claim", lose)
+    patch.setattr(Unclaimed, "claim", lose)
 
 
 @pytest.mark.filterwarnings("ignore")  # what a broken session leaves behind

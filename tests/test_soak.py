@@ -7,6 +7,7 @@ import pytest
 
 from agentflow._engine import Engine
 from agentflow._recorder import Recorder
+from agentflow._unclaimed import Unclaimed
 from tests import soak
 from tests.conftest import BACKENDS, run_on
 
@@ -67,6 +68,6 @@ def test_an_error_that_is_lost_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def lose(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(Engine, "claim", lose)
+    monkeypatch.setattr(Unclaimed, "claim", lose)
     with pytest.raises(AssertionError):
         soak_for("trio")
