@@ -16,6 +16,11 @@ Start reading with `_dispatcher`.
 from agentflow._agents import BaseAgent as BaseAgent, BaseAsyncAgent as BaseAsyncAgent
 from agentflow._aggregator import AsyncAggregatorAgent as AsyncAggregatorAgent
 from agentflow._dispatcher import AsyncDispatcher as AsyncDispatcher
+from agentflow._dump import (
+    RunningHandler as RunningHandler,
+    RunningTask as RunningTask,
+    SessionDump as SessionDump,
+)
 from agentflow._errors import (
     AgentFlowError as AgentFlowError,
     EncodingError as EncodingError,
@@ -40,6 +45,7 @@ from agentflow._events import (
 )
 from agentflow._failure import Retry as Retry
 from agentflow._flow import Flow as Flow
+from agentflow._frames import Place as Place
 from agentflow._lenient import JSON as JSON
 from agentflow._memory import SharedWorkingMemory as SharedWorkingMemory
 from agentflow._reports import (

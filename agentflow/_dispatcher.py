@@ -16,6 +16,7 @@ import anyio.from_thread
 from anyio.lowlevel import checkpoint
 
 from agentflow._context import current_delivery
+from agentflow._dump import SessionDump, dump
 from agentflow._errors import SessionError
 from agentflow._events import Event, check_event, check_event_type
 from agentflow._flow import Flow, owning
@@ -300,6 +301,22 @@ class AsyncDispatcher(Session):
         self._batch_size = value
         if self._state != "new":
             self._workers.batch_size = value
+
+    def dump(self) -> SessionDump:
+        """Say which agent is at which line, how long, and for which flow.
+
+        Call it on the event loop, in a signal handler's task say, when a session hangs::
+
+            print(dispatcher.dump())
+
+        Returns:
+            What the session is doing now.
+
+        Raises:
+            SessionError: The session is not open.
+        """
+        self._check_opened()
+        return dump(self._engine)
 
     def statistics(self) -> DispatcherStatistics:
         """Return a snapshot of what is queued and running (rule D7)."""
