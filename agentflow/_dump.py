@@ -113,7 +113,7 @@ def dump(engine: Engine) -> SessionDump:
     queued: dict[str, int] = {}
     handlers: list[RunningHandler] = []
     for flow in engine.ledger.flows.values():
-        for delivery in flow.deliveries():
+        for delivery in flow.pending:
             if delivery.runner is None:
                 name = delivery.target.name
                 queued[name] = queued.get(name, 0) + 1
