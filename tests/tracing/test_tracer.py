@@ -127,7 +127,7 @@ async def test_a_parent_that_is_not_known_makes_a_root() -> None:
     async with AsyncDispatcher(splitting(), tracer=tracer) as dispatcher:
         event = dispatcher.dispatch(Text(source="main"))
     assert len(tracer) == 3
-    assert tracer.forgotten > 0
+    assert tracer.is_full
     tree = tracer.tree(event.correlation_id or "")
     assert [type(node.event) for node in tree.roots] == [Result]
     tracer.clear()
