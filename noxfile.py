@@ -100,6 +100,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def phoenix(session: nox.Session) -> None:
+    """Send flows to a real Arize Phoenix, and compare its trees with the tracer's."""
+    session.install("-e", ".[otel]", *group("tests"), "arize-phoenix>=20")
+    session.run("python", "-m", "tests.tracing.phoenix")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure agentflow beside its peers; arguments go to the benchmarks."""
     session.install("-e", ".", "-r", "benchmarks/requirements.txt")
