@@ -1,5 +1,9 @@
 """Tracing: what every flow did, kept in memory or in files, and ready to be asked."""
 
+from agentflow.tracing._chrome import (
+    chrome_trace as chrome_trace,
+    write_chrome_trace as write_chrome_trace,
+)
 from agentflow.tracing._file import (
     TraceFile as TraceFile,
     open_trace_file as open_trace_file,

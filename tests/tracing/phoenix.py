@@ -26,6 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from agentflow import AsyncAggregatorAgent, AsyncDispatcher, Event, FlowFailed, Router
 from agentflow._records import EventAccepted, HandlerStarted
+from agentflow.abc import Observer
 from agentflow.tracing import Tracer
 from agentflow.tracing.otel import OpenTelemetryObserver
 from tests.tracing.otlp import Span, forest_in, forest_of
@@ -82,7 +83,8 @@ async def run_flows(url: str) -> Tracer:
     tracer, provider = Tracer(), TracerProvider()
     exporter = OTLPSpanExporter(f"{url}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    observers = [tracer, OpenTelemetryObserver(tracer_provider=provider)]
+    telemetry = OpenTelemetryObserver(tracer_provider=provider)
+    observers: list[Observer] = [tracer, telemetry]
     with suppress(FlowFailed):  # of the text that cannot be analysed
         async with AsyncDispatcher(analysis(), tracer=observers) as dispatcher:
             for text in ("good", "bad", "good"):
