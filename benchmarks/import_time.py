@@ -1,4 +1,4 @@
-"""What `import agentflow` costs beside the libraries it stands on.
+"""What importing the dispatcher costs beside the libraries it stands on.
 
 Run it as `python benchmarks/import_time.py`: each line is the median of seven fresh
 interpreters, taken in turns so that a busy moment hits both.
@@ -9,7 +9,10 @@ import subprocess
 import sys
 
 RUNS = 7
-STATEMENTS = ("import trio, anyio, attrs", "import agentflow")
+STATEMENTS = (
+    "import trio, anyio, attrs",
+    "import trio; from agentflow import AsyncDispatcher",
+)
 PROBE = """\
 import time
 start = time.perf_counter()

