@@ -150,39 +150,41 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
         Cancellation: leaving the block of the stream ends the turn.
         """
         while not self._over:
-            item = await self._next_of_exchange()
+            if self._answer is None:
+                self._answer = await self._begin_exchange()
+            answer = self._answer
+            try:
+                item = await anext(answer)
+            except StopAsyncIteration:
+                raise self._broken_off(answer) from None
+            except Exception as error:
+                self._failed(error, attempts_of(answer))
+                raise
             if not isinstance(item, Reply):
                 return item
+            await self._end_exchange(answer, item)
             finish = await self._after(item)
             if finish is not None:
                 return finish.reply
         raise StopAsyncIteration
 
-    async def _next_of_exchange(self) -> Delta | Reply:
-        """Read an item of the exchange in flight; begin one if there is none."""
-        if self._answer is None:
-            self._answer = await self._begin_exchange()
-        answer = self._answer
-        try:
-            item = await anext(answer)
-        except StopAsyncIteration:
-            broken = MalformedAnswer(
-                f"{self._means.gateway!r} ended its answer without a reply"
-            )
-            self._failed(broken, attempts_of(answer))
-            raise broken from None
-        except Exception as error:
-            self._failed(error, attempts_of(answer))
-            raise
-        if isinstance(item, Reply):
-            self._told.finished(item, attempts_of(answer))
-            self._last = item.usage
-            self._answer = None
-            cost = self._count(item)
-            await self._stack.aclose()
-            for limit in self._counted:
-                limit.check_cost(cost, provider=self._means.gateway.name)
-        return item
+    def _broken_off(self, answer: Answer) -> MalformedAnswer:
+        """Tell of an answer that ends without a reply."""
+        error = MalformedAnswer(
+            f"{self._means.gateway!r} ended its answer without a reply"
+        )
+        self._failed(error, attempts_of(answer))
+        return error
+
+    async def _end_exchange(self, answer: Answer, reply: Reply) -> None:
+        """Close the exchange whose reply has come, and count it."""
+        self._told.finished(reply, attempts_of(answer))
+        self._last = reply.usage
+        self._answer = None
+        cost = self._count(reply)
+        await self._stack.aclose()
+        for limit in self._counted:
+            limit.check_cost(cost, provider=self._means.gateway.name)
 
     async def _begin_exchange(self) -> Answer:
         """Ask the model with the conversation as it is now."""
