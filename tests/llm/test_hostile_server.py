@@ -8,6 +8,7 @@ import json
 import tracemalloc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -25,23 +26,35 @@ from agentflow.llm import (
     LLMError,
     MalformedAnswer,
     RetryPolicy,
+    _assembly,
 )
-from agentflow.llm.providers import _object_events, _ollama_decode
+from agentflow.llm._providers import PROVIDERS
+from agentflow.llm._sse import NdjsonReader, SseReader
+from agentflow.llm.providers import (
+    _answers,
+    _gemini_calls,
+    _object_events,
+    _ollama_decode,
+    _responses_items,
+)
 from tests.llm.wire import Connection, open_server
 
 pytestmark = pytest.mark.anyio
 
 APIS = ("openai", "openai-responses", "anthropic", "gemini", "ollama")
-READERS = ("openai", "ollama")  # one for each way to cut a body
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 PIECE = 2**16
 FOREVER = 10 * 2**30 // PIECE
 MIB = 2**20
 SLACK = 16 * MIB  # what the sockets' buffers hold, and what is being looked at
 LINE = 32 * MIB  # bytes that one line or one event may have
-EVENTS = 8 * MIB  # bytes that all events have in these tests, which is less than really
-CHARS = 8 * MIB  # characters that texts and arguments may have
-NOISE = MIB  # bytes that bring no event
+BLANK = MIB  # bytes that bring no event
+# What these tests allow of the same, and of all events, characters and parts together:
+SHORT = 4 * MIB
+NOISE = MIB // 16
+EVENTS = 8 * MIB
+CHARS = MIB
+PARTS = 256
 HUGE = "x" * (10 * MIB)
 
 
@@ -118,25 +131,59 @@ def framed(api: str, data: bytes) -> bytes:
     return data + b"\n" if api == "ollama" else b"data: " + data + b"\n\n"
 
 
-@pytest.mark.parametrize("api", READERS)
-async def test_ten_gigabytes_without_a_newline(api: str) -> None:
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow less of everything than really, which is quicker to send."""
+    sse, lines = partial(SseReader, SHORT, NOISE), partial(NdjsonReader, SHORT, NOISE)
+    monkeypatch.setattr(_answers, "SseReader", sse)
+    monkeypatch.setattr(_ollama_decode, "NdjsonReader", lines)
+    monkeypatch.setattr(_answers, "MAX_BODY", SHORT)
+    monkeypatch.setattr(_answers, "MAX_NOISE", NOISE)
+    for module in (_assembly, _responses_items, _gemini_calls):
+        monkeypatch.setattr(module, "MAX_CHARS", CHARS)
+    for module in (_assembly, _responses_items):
+        monkeypatch.setattr(module, "MAX_PARTS", PARTS)
+
+
+LONG = {"a line": b"data: ", "a body": b'{"choices": "', "a list": b'[{"x": "'}
+
+
+@pytest.mark.parametrize("start", LONG.values(), ids=list(LONG))
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.usefixtures("_small")
+async def test_ten_gigabytes_without_a_newline(api: str, start: bytes) -> None:
     """A line may be long, since images stand on one, but not that long."""
-    start = b"" if api == "ollama" else b"data: "
     flood = Flood(chain(answer(start), repeat(b"x" * PIECE, FOREVER)))
-    with memory(2 * LINE + SLACK):
+    with memory(2 * SHORT + SLACK):
         error = await failure(api, flood)
-    assert isinstance(error, AnswerTooLarge)
-    assert flood.sent < LINE + SLACK
+    assert isinstance(error, MalformedAnswer)
+    if api != "ollama" or start.startswith(b"{"):
+        assert isinstance(error, AnswerTooLarge)
+    assert flood.sent < SHORT + SLACK
 
 
-@pytest.mark.parametrize("api", READERS)
-async def test_a_gigabyte_of_json(api: str) -> None:
-    """The same goes for an answer that is not streamed."""
-    flood = Flood(chain(answer(b'{"choices": "'), repeat(b"x" * PIECE, 2**30 // PIECE)))
-    with memory(2 * LINE + SLACK):
-        error = await failure(api, flood)
-    assert isinstance(error, AnswerTooLarge)
-    assert flood.sent < LINE + SLACK
+@pytest.mark.parametrize("start", LONG.values(), ids=list(LONG))
+@pytest.mark.parametrize("api", APIS)
+def test_how_long_a_line_may_really_be(api: str, start: bytes) -> None:
+    """As long as the largest images make it."""
+    decoder = PROVIDERS[api].codec.decoder()
+    decoder.feed(start)
+    for _ in range((LINE - MIB) // PIECE):
+        decoder.feed(b"x" * PIECE)
+    with pytest.raises(AnswerTooLarge):
+        for _ in range(2 * MIB // PIECE):
+            decoder.feed(b"x" * PIECE)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_how_long_an_answer_may_really_be_silent(api: str) -> None:
+    """A day of keep-alive comments fits."""
+    decoder = PROVIDERS[api].codec.decoder()
+    for _ in range(BLANK // PIECE - 1):
+        decoder.feed(b"\n" * PIECE)
+    with pytest.raises(AnswerTooLarge):
+        for _ in range(3):
+            decoder.feed(b"\n" * PIECE)
 
 
 NESTED = {
@@ -168,24 +215,31 @@ SILENCE = {
 
 
 @pytest.mark.parametrize("noise", SILENCE.values(), ids=list(SILENCE))
-async def test_an_endless_stream_of_nothing(noise: bytes) -> None:
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.usefixtures("_small")
+async def test_an_endless_stream_of_nothing(api: str, noise: bytes) -> None:
     """Signs of life are good for so many bytes."""
     piece = noise * (PIECE // len(noise))
-    flood = Flood(chain(answer(b": hello\n\n"), repeat(piece, FOREVER)))
-    error = await failure("openai", flood)
-    assert isinstance(error, AnswerTooLarge)
+    hello = b"{}\n" if api == "ollama" else b": hello\n\n"
+    flood = Flood(chain(answer(hello), repeat(piece, FOREVER)))
+    error = await failure(api, flood)
+    # Lines of JSON know no comments.
+    silent = not noise.strip()
+    expected = AnswerTooLarge if api != "ollama" or silent else MalformedAnswer
+    assert type(error) is expected
     # Spaces alone are the line that has no end.
-    assert flood.sent < (LINE if noise == b" " else NOISE) + SLACK
+    assert flood.sent < (SHORT if noise == b" " else NOISE) + SLACK
 
 
-@pytest.mark.parametrize("api", READERS)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("noise", [b" ", b"\n", b"\r\n"])
+@pytest.mark.usefixtures("_small")
 async def test_an_endless_wait_for_the_first_word(api: str, noise: bytes) -> None:
     """White space before an answer is a sign of life, too."""
     flood = Flood(chain(answer(), repeat(noise * (PIECE // len(noise)), FOREVER)))
     error = await failure(api, flood)
     assert isinstance(error, AnswerTooLarge)
-    assert flood.sent < (LINE if api == "ollama" and noise == b" " else NOISE) + SLACK
+    assert flood.sent < (SHORT if api == "ollama" and noise == b" " else NOISE) + SLACK
 
 
 async def test_comments_that_come_slowly() -> None:
@@ -275,11 +329,62 @@ WHOLE: dict[str, list[Any]] = {
     "gemini": [{"candidates": [{"content": {"parts": [{"functionCall": FUNCTION}]}}]}],
     "ollama": [{"message": {"role": "assistant", "tool_calls": [{"function": SAME}]}}],
 }
+BIT = "x" * 10_000
+ARGUED = {"jsonPath": "$.a", "stringValue": BIT, "willContinue": True}
+
+
+def gemini_part(part: Any) -> Any:
+    """Write a part of the answer as Gemini has it."""
+    return {"candidates": [{"content": {"parts": [part]}}]}
+
+
 PIECES: dict[str, Any] = {
-    "openai": chat_call(arguments="x" * 10_000),
-    "openai-responses": argued("x" * 10_000),
-    "anthropic": argument("x" * 10_000),
+    "openai": chat_call(arguments=BIT),
+    "openai-responses": argued(BIT),
+    "anthropic": argument(BIT),
+    "gemini": gemini_part({
+        "functionCall": {"partialArgs": [ARGUED], "willContinue": True}
+    }),
 }
+TEXTS: dict[str, Any] = {
+    "openai": {"choices": [{"index": 0, "delta": {"content": BIT}}]},
+    "openai-responses": {"type": "response.output_text.delta", "delta": BIT},
+    "anthropic": block(
+        type="content_block_delta", delta={"type": "text_delta", "text": BIT}
+    ),
+    "gemini": gemini_part({"text": BIT}),
+    "ollama": {"message": {"content": BIT}},
+}
+CALLS: dict[str, Any] = {
+    "openai": {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f"}}]}}]},
+    "openai-responses": responses_call(arguments="{}"),
+    "anthropic": BEGUN,
+    "gemini": gemini_part({"functionCall": {"name": "f"}}),
+    "ollama": {"message": {"tool_calls": [{"function": {"name": "f"}}]}},
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.usefixtures("_small")
+async def test_a_text_without_end(api: str) -> None:
+    """It has what memory there is for an answer."""
+    flood = Flood(chain(answer(), repeat(event(api, TEXTS[api]) * 5, FOREVER)))
+    with memory(8 * CHARS + SLACK):
+        error = await failure(api, flood)
+    assert isinstance(error, AnswerTooLarge)
+    assert flood.sent < 2 * CHARS + SLACK
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.usefixtures("_small")
+async def test_calls_without_end(api: str) -> None:
+    """More than any answer has are not made."""
+    flood = Flood(chain(answer(), repeat(event(api, CALLS[api]) * 100, FOREVER)))
+    with memory(SLACK):
+        error = await failure(api, flood)
+    assert isinstance(error, AnswerTooLarge)
+    assert "parts" in str(error)
+    assert flood.sent < SLACK
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -294,9 +399,14 @@ async def test_a_call_with_a_huge_argument(api: str) -> None:
 
 
 @pytest.mark.parametrize("api", PIECES)
+@pytest.mark.usefixtures("_small")
 async def test_an_argument_without_end(api: str) -> None:
     """The same in small pieces."""
     begin = b"".join(event(api, x) for x in WHOLE[api][:-1])
+    if api == "gemini":
+        begin = event(
+            api, gemini_part({"functionCall": {"name": "f", "willContinue": True}})
+        )
     piece = event(api, PIECES[api]) * 5
     flood = Flood(chain(answer(begin), repeat(piece, FOREVER)))
     with memory(8 * CHARS + SLACK):
