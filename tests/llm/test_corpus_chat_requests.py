@@ -178,6 +178,7 @@ def dialect_of(body: dict[str, Any]) -> ChatDialect:
     older = "max_tokens" in body
     return ChatDialect(
         name="recorded",
+        call_ids=".*",
         max_tokens="max_tokens" if older else "max_completion_tokens",
         required="any" if body.get("tool_choice") == "any" else "required",
     )

@@ -1,5 +1,6 @@
 """What each API, and each server behind it, takes of schemas and of forced tools."""
 
+import re
 from typing import Any
 
 import attrs
@@ -13,6 +14,9 @@ from agentflow.llm import (
     LLMMessage,
     Request,
     ResponseSchema,
+    Role,
+    ToolCall,
+    ToolResult,
     ToolSpec,
 )
 from agentflow.llm._json import JSONObject
@@ -172,3 +176,32 @@ def test_a_closed_schema_of_a_responses_tool_is_strict_unasked() -> None:
     body = sent("openai-responses", tools=[ToolSpec(name="f", parameters=open_)])
     assert body["tools"][0]["strict"] is False
     assert body["tools"][0]["parameters"] == open_
+
+
+@pytest.mark.parametrize(
+    ("name", "call_id", "kept"),
+    [
+        ("openai", "call_abc", True),
+        ("openai", "x" * 53, False),
+        ("mistral", "abcdEF123", True),
+        ("mistral", "call_0", False),
+        ("mistral", "toolu_01AbCdEf", False),
+    ],
+)
+def test_an_id_that_another_provider_gave_a_call_is_written_anew(
+    name: str, call_id: str, *, kept: bool
+) -> None:
+    """In the call and in its result alike, and as the server takes it."""
+    call = ToolCall(id=call_id, name="f", arguments="{}")
+    result = ToolResult(call_id=call_id, name="f", content="x")
+    messages = [
+        LLMMessage(content="hi"),
+        LLMMessage(role=Role.ASSISTANT, content=call),
+        LLMMessage(role=Role.TOOL, content=result),
+    ]
+    body: Any = codec(name).encode(Request(model="m", messages=messages)).json
+    _, asked, answered = body["messages"]
+    written = asked["tool_calls"][0]["id"]
+    assert written == answered["tool_call_id"]
+    assert (written == call_id) is kept
+    assert re.fullmatch("[a-zA-Z0-9]{9}" if name == "mistral" else ".{1,40}", written)

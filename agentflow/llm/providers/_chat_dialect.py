@@ -21,6 +21,8 @@ class ChatDialect:
         names_tools: True if the tool that must be called can be named; else no other is
             offered.
         tuple_items: See ``with_tuples``.
+        call_ids: Pattern of the ids of calls it takes; others, which another provider
+            made, are written as one of these.
         include_usage: True if usage has to be asked for; False where asking is refused.
         sends_reasoning: True if reasoning goes back with the next turn.
         effort: Name of the field for the effort of reasoning.
@@ -35,6 +37,7 @@ class ChatDialect:
     required: str = "required"
     names_tools: bool = True
     tuple_items: bool = True
+    call_ids: str = ".{1,40}"
     include_usage: bool = True
     sends_reasoning: bool = True
     effort: str = "reasoning_effort"
@@ -76,6 +79,7 @@ MISTRAL: Final = ChatDialect(
     seed="random_seed",
     required="any",
     include_usage=False,
+    call_ids="[a-zA-Z0-9]{9}",
 )
 """Mistral sends usage unasked."""
 

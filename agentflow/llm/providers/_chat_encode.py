@@ -1,5 +1,7 @@
 """Writing a request as Chat Completions."""
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from agentflow.llm._json import JSON, JSONObject, as_list, as_object
@@ -33,6 +35,8 @@ CONTENT_FIELD = "content"
 DETAILS_FIELD = "reasoning_details"
 """Names the field of reasoning that came as a list of its own."""
 
+_ID_LENGTH = 9
+"""Characters of an id that every server takes: Mistral wants as many, and no others."""
 
 _LOOSE = frozenset({
     "oneOf",
@@ -89,7 +93,7 @@ def _messages(
         for result in results:
             yield {
                 "role": "tool",
-                "tool_call_id": result.call_id,
+                "tool_call_id": _call_id(result.call_id, dialect),
                 "content": _content(result.content, dialect),
             }
         rest = [x for x in message.content if not isinstance(x, ToolResult)]
@@ -103,7 +107,7 @@ def _assistant(parts: Sequence[Part], dialect: ChatDialect) -> JSONObject:
     """Write what the model said before."""
     message: JSONObject = {"role": "assistant"}
     spoken = [x for x in parts if not isinstance(x, ToolCall | RefusalPart)]
-    calls: list[JSON] = [_call(x) for x in parts if isinstance(x, ToolCall)]
+    calls: list[JSON] = [_call(x, dialect) for x in parts if isinstance(x, ToolCall)]
     content = _content(spoken, dialect)
     message["content"] = None if calls and not content else content
     if calls:
@@ -177,11 +181,18 @@ def _image(part: ImagePart) -> JSONObject:
     return {"type": "image_url", "image_url": image}
 
 
-def _call(call: ToolCall) -> JSONObject:
+def _call_id(call_id: str, dialect: ChatDialect) -> str:
+    """Write the id of a call: as it is, or else one of its own that a server takes."""
+    if re.fullmatch(dialect.call_ids, call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def _call(call: ToolCall, dialect: ChatDialect) -> JSONObject:
     """Write a tool call of the model's; servers want valid JSON for the arguments."""
     valid = call.arguments.strip() and call.parsed() is not None
     return {
-        "id": call.id,
+        "id": _call_id(call.id, dialect),
         "type": "function",
         "function": {
             "name": call.name,
