@@ -1,13 +1,16 @@
 """Where a provider is and how the network to it is used, as values."""
 
+import base64
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from agentflow.llm._codec import Codec
 from agentflow.llm._retry import RetryPolicy
+
+_LOGIN = re.compile(r"(?<=//)([^/?#]*)@")
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +37,21 @@ class Endpoint:
     def place(self) -> str:
         """The base URL as it may be shown: without a password or key that is in it."""
         return re.sub(r"(?<=//)[^/]*@|[?#].*", "", self.base_url)
+
+    @property
+    def url(self) -> str:
+        """The base URL as it is asked at: HTTP clients log what they are given."""
+        return _LOGIN.sub("", self.base_url, count=1).rstrip("/")
+
+    @property
+    def login(self) -> Mapping[str, str]:
+        """The header that carries the name and password in the base URL, if any."""
+        found = _LOGIN.search(self.base_url)
+        if found is None:
+            return {}
+        name, _, password = found[1].partition(":")
+        plain = f"{unquote(name)}:{unquote(password)}".encode()
+        return {"authorization": f"Basic {base64.b64encode(plain).decode('ascii')}"}
 
     @property
     def is_local(self) -> bool:

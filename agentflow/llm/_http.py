@@ -215,9 +215,10 @@ class HttpGateway:
         headers = {**_HEADERS, **endpoint.headers, **call.headers}
         if self._key:
             headers[endpoint.key_header] = endpoint.key_format.format(key=self._key)
+        headers |= endpoint.login
         if self._path != call.path:
             # httpx takes as long to read a URL as to do all the rest of this.
-            self._url = httpx.URL(endpoint.base_url.rstrip("/") + call.path)
+            self._url = httpx.URL(endpoint.url + call.path)
             self._path = call.path
         content = dumps(call.json).encode("ascii")
         # A client of the user's has settings to merge in, which takes its time.

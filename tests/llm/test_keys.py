@@ -1,5 +1,6 @@
 """A key is sent to its provider and shown to nobody."""
 
+import base64
 import logging
 import traceback
 
@@ -9,7 +10,7 @@ from agentflow import AsyncDispatcher, Event, FlowFailed, Router
 from agentflow.llm import BaseAsyncLLMAgent, LLMBroker, UsageLimit
 from agentflow.llm._providers import PROVIDERS
 from agentflow.tracing import Tracer
-from tests.llm.wire import Connection, open_server
+from tests.llm.wire import Connection, answer_whole, open_server
 
 KEY = "sk-very-secret-0123456789"
 
@@ -86,3 +87,19 @@ def test_no_broker_shows_its_key(name: str) -> None:
     """Whichever provider it is for."""
     llm = LLMBroker(f"{name}:m", base_url="http://a.test", api_key=KEY)
     assert KEY not in everything(llm, set()) + everything(llm.gateway, set())
+
+
+@pytest.mark.anyio
+async def test_a_password_in_the_base_url_is_in_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is sent as the header that it stands for."""
+    caplog.set_level(logging.DEBUG)
+    async with open_server(answer_whole) as server:
+        url = server.url.replace("//", f"//me:{KEY}%40home@")
+        llm = LLMBroker("compatible:m", base_url=url)
+        assert (await llm.generate("hello")).text == "Hi"
+        sent = base64.b64encode(f"me:{KEY}@home".encode())
+        assert b"authorization: basic " + sent.lower() in server.requests[0].lower()
+    assert str(server.url).removeprefix("http://") in caplog.text
+    assert KEY not in caplog.text + everything(llm, set())
