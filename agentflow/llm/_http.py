@@ -395,7 +395,8 @@ class _Exchange(AsyncIterator[Delta | Reply]):
         error.about(provider=gateway.name, request_id=_request_id(headers))
         error.redact(gateway._key)
         now = time.time()
-        if isinstance(error, ProviderError) and not _is_good(response):
+        is_good = response is not None and response.is_success
+        if isinstance(error, ProviderError) and not is_good:
             # What the body says of it counts where no header does.
             asked = retry_after(headers, now=now)
             error.retry_after = error.retry_after if asked is None else asked
@@ -488,11 +489,6 @@ async def _abandon(  # noqa: ASYNC910 -- likewise
         scope.cancel("nobody reads the rest of this answer")
         async for _ in body:
             pass
-
-
-def _is_good(response: httpx.Response | None) -> bool:
-    """True for an answer whose headers say nothing about an error."""
-    return response is not None and response.is_success
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:
