@@ -17,10 +17,11 @@ import anyio
 import trio
 from trio._core import _run as trio_run
 
-from tests.conftest import LIMIT, JumpingLoop
+from agentflow.testing._virtual import VirtualLoop
+from tests.conftest import LIMIT
 
 
-class _ShufflingLoop(JumpingLoop):
+class _ShufflingLoop(VirtualLoop):
     """Runs what is ready in a random order, and tells of each turn.
 
     Args:
