@@ -182,9 +182,13 @@ class AsyncDispatcher(Session):
         finally:
             self._door.call_next()
         state.is_left = is_left
-        flow = Flow(self._engine, state, partial(self._join, state))
+        flow = self._flow_of(state)
         async with owning(self._engine, state, flow):
             yield flow
+
+    def _flow_of(self, state: FlowState) -> Flow:
+        """Make the owner's view of a flow."""
+        return Flow(self._engine, state, partial(self._join, state))
 
     def _adopt(self, event: Event) -> FlowState:
         """Start the flow of a root event on behalf of its owner."""
