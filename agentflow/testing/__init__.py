@@ -7,7 +7,7 @@ of it. General layout:
 - what happened: `_trace`, `_normal` (for snapshots), `_picture` (for people)
 - faults on purpose: `_faults`
 - time and order: `_virtual`, `_seeds`, `_running`
-- models: `_scripted`
+- models: `_scripted`, `_script` (what they say)
 - what a plugin needs: `_case`
 """
 
@@ -18,7 +18,11 @@ from agentflow.testing._faults import (
 )
 from agentflow.testing._open import open_test_session as open_test_session
 from agentflow.testing._running import run_virtual as run_virtual
-from agentflow.testing._scripted import ScriptedGateway as ScriptedGateway
+from agentflow.testing._script import Matcher as Matcher, Scripted as Scripted
+from agentflow.testing._scripted import (
+    Script as Script,
+    ScriptedGateway as ScriptedGateway,
+)
 from agentflow.testing._session import (
     FlowSession as FlowSession,
     SessionSettings as SessionSettings,

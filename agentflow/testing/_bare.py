@@ -27,8 +27,13 @@ def bare_assertions() -> Generator[None]:
         rest = [e for e in leaves(group) if e is not verdict]
         for error in rest:
             verdict.add_note(also(error))
-        # What it came of must stay in sight; the group must not come into it.
-        raise verdict from (verdict.__cause__ or verdict.__context__)
+        raise verdict from origin_of(verdict)
+
+
+def origin_of(error: BaseException) -> BaseException | None:
+    """Return what an error came of, so that a group it was in does not seem to be that."""
+    hidden = error.__suppress_context__
+    return error.__cause__ or (None if hidden else error.__context__)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

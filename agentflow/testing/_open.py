@@ -21,6 +21,7 @@ from agentflow.testing._trace import FlowTrace
 from agentflow.testing._verdict import (
     Checked,
     FlowCheckFailed,
+    NotDone,
     Remains,
     judge,
     problems_of,
@@ -36,6 +37,9 @@ _VIRTUAL_LIMIT = YEAR / 2
 
 class _TestFailed(Exception):
     """Ends a session whose test has failed out of its sight."""
+
+    def __repr__(self) -> str:
+        return "the test failed"
 
 
 @asynccontextmanager
@@ -85,7 +89,7 @@ async def open_test_session(  # noqa: PLR0913 -- each is a setting of its own, a
     Raises:
         FlowCheckFailed: Something was lost.
         AssertionError: An assertion failed in a handler.
-        TimeoutError: The limit is over; the message says where each handler stood.
+        NotDone: A TimeoutError: the limit is over; it says where each handler stood.
 
     Cancellation:
         All flows are cancelled, and their handlers have cleaned up.
@@ -98,6 +102,7 @@ async def open_test_session(  # noqa: PLR0913 -- each is a setting of its own, a
         case.sessions.append(session)
     if limit is None:
         limit = _REAL_LIMIT if current_virtual_clock() is None else _VIRTUAL_LIMIT
+    __tracebackhide__ = True
     allowed = tuple(allow_unrouted)
     course = _Course(session, limit, list(checked))
     with threads_take_time(), watch_tasks(session.shared_working_memory) as leaks:
@@ -139,6 +144,7 @@ class _Course:
 @asynccontextmanager
 async def _explained(course: _Course) -> AsyncGenerator[None]:
     """Run the block, and sort out what it raises."""
+    __tracebackhide__ = True
     session = course.session
     try:
         async with _bounded(course):
@@ -158,8 +164,9 @@ async def _bounded(course: _Course) -> AsyncGenerator[None]:
     """Run the block within its limit.
 
     Raises:
-        TimeoutError: It was not over in time.
+        NotDone: It was not over in time.
     """
+    __tracebackhide__ = True
     scope = anyio.CancelScope(deadline=anyio.current_time() + course.limit)
     with scope, bare_assertions():
         async with _watched(course):
@@ -168,12 +175,13 @@ async def _bounded(course: _Course) -> AsyncGenerator[None]:
         what = f"not done within {course.limit:g} seconds"
         if course.limit == _VIRTUAL_LIMIT:
             what = "not done, and nothing can happen any more"
-        raise TimeoutError(f"{what}{course.session.stuck()}")
+        raise NotDone(f"{what}{course.session.stuck()}") from None
 
 
 @asynccontextmanager
 async def _watched(course: _Course) -> AsyncGenerator[None]:
     """Run the block in the session, and note where handlers stand if it breaks off."""
+    __tracebackhide__ = True
     session = course.session
     async with session:
         try:
@@ -215,6 +223,7 @@ def _judge(course: _Course, remains: Remains) -> None:
     Raises:
         FlowCheckFailed: Saying what.
     """
+    __tracebackhide__ = True
     faults = course.session.faults_left()
     problems = [*judge(remains), *faults, *problems_of(course.checked)]
     if problems:

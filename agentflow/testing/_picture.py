@@ -1,5 +1,6 @@
 """The trace as people read it: what each agent got, what it did, and where it stood."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from agentflow._records import (
 from agentflow.tracing._tree import CausalTree, Node
 
 _WIDTH = 100
+_CANCELLED = re.compile(r"Cancelled(Error)?\(.*", re.DOTALL)
 
 
 class Traced(Protocol):
@@ -79,7 +81,7 @@ def picture(
 def _end(end: FlowEnded | None) -> str:
     if end is None:
         return "goes on"
-    why = f": {end.reason}" if end.reason else ""
+    why = f": {_cut(end.reason)}" if end.reason else ""
     return f"{end.outcome} after {end.duration:.3f} s{why}"
 
 
@@ -100,6 +102,7 @@ def _short(value: object) -> str:
 
 
 def _cut(text: str) -> str:
+    text = _CANCELLED.sub("cancelled", text)
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}…"
 
 

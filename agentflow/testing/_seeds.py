@@ -51,13 +51,14 @@ def _is_task_step(handle: _Handle) -> bool:
 
 
 @contextmanager
-def seeded(seed: int | None) -> Generator[None]:
+def seeded(seed: int | None, how: str = "") -> Generator[None]:
     """Make trio's scheduler, and the module `random`, follow a seed in this block.
 
     What a failing block raises gets a note that says the seed.
 
     Args:
         seed: Any whole number; None changes nothing.
+        how: How that order is brought back, for the note.
 
     Yields:
         Nothing.
@@ -74,14 +75,10 @@ def seeded(seed: int | None) -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        error.add_note(seed_note(seed))
+        how = how or "that seed brings it back"
+        error.add_note(f"the tasks ran in the order of seed {seed}; {how}")
         raise
     finally:
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
         scheduler._r.setstate(states[0])
         random.setstate(states[1])
-
-
-def seed_note(seed: int) -> str:
-    """Say how the order of a failed run comes back."""
-    return f"the tasks ran in the order of seed {seed}; that seed brings it back"

@@ -317,9 +317,8 @@ class FlowSession(AsyncDispatcher):
 
     def test_failed(self, error: BaseException) -> None:
         """Learn that the test has failed, where this is not seen from its block."""
-        if self._failure is None:
-            self._failure = error
-            self.freeze()
+        self._failure = error
+        self.freeze()
 
     def freeze(self) -> None:
         """Note where each handler stands now, for the picture."""

@@ -31,6 +31,10 @@ class FlowCheckFailed(AssertionError):
             super().__init__(f"{len(self.problems)} problems at the end:{lines}")
 
 
+class NotDone(TimeoutError):
+    """A test's session took longer than it may."""
+
+
 class Checked(Protocol):
     """Something a test has set up that can tell whether it was used as set up."""
 

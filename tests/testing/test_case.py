@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from agentflow import Event
-from agentflow.testing import open_test_session
+from agentflow import Event, FlowFailed
+from agentflow.testing import FlowCheckFailed, ScriptedGateway, open_test_session
 from agentflow.testing._case import Case, current_case, running
 from tests.fakes import Boom, Ping, Pong, fail, router_of
 
@@ -22,7 +22,8 @@ async def answer(event: Event) -> Pong:
 
 async def test_a_case_knows_its_sessions_and_shows_them_itself() -> None:
     """A plugin opens a case for each test; it then prints the picture."""
-    assert current_case() is None
+    with running(None):
+        assert current_case() is None
     case = Case()
     session = None
     with running(case), pytest.raises(ValueError, match="mine") as caught:
@@ -70,3 +71,23 @@ async def test_a_test_that_fails_out_of_sight_ends_the_session_quietly() -> None
     assert "left over" not in notes
     assert "ValueError: before" in notes
     assert "KeyError: 'while cleaning up'" in notes
+
+
+def test_what_a_test_failed_with_is_taken_out_of_its_hosts_groups() -> None:
+    """Its own error first; else what stands alone; else the group as it is."""
+    own, other = FlowFailed("mine", [ValueError()]), KeyError("other")
+    error, cause = Case(error=own).bare(ExceptionGroup("host", [own, other]))
+    assert (error, cause) == (own, None)
+    assert "KeyError: 'other'" in own.__notes__[0]
+    lone = FlowCheckFailed(["lone"])
+    assert Case().bare(ExceptionGroup("host", [ExceptionGroup("", [lone])]))[0] is lone
+    assert lone.__traceback__ is None
+    group = ExceptionGroup("host", [KeyError(), ValueError()])
+    assert Case().bare(group)[0] is group
+
+
+def test_a_case_that_went_well_is_judged() -> None:
+    """By what it has set up."""
+    Case().judge()
+    with pytest.raises(FlowCheckFailed, match="an unused reply"):
+        Case(checked=[ScriptedGateway(["left"])]).judge()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -18,6 +19,7 @@ from agentflow import (
     FlowFailed,
     Router,
     TerminateEvent,
+    testing,
     wait_for,
 )
 from agentflow._records import Record
@@ -25,11 +27,21 @@ from agentflow.testing import (
     FlowCheckFailed,
     FlowSession,
     FlowTrace,
-    open_test_session,
     run_virtual,
 )
+from agentflow.testing._case import running
 from tests.conftest import BACKENDS
 from tests.fakes import Boom, Other, Ping, Pong, fail, forever, router_of
+
+
+@asynccontextmanager
+async def open_test_session(
+    router: Router, **options: Any
+) -> AsyncGenerator[FlowSession]:
+    """Open one as outside of pytest, so that errors themselves say what happened."""
+    with running(None):
+        async with testing.open_test_session(router, **options) as session:
+            yield session
 
 
 def ping() -> Ping:
@@ -51,12 +63,12 @@ async def refuse(event: Ping) -> None:
 
 @asynccontextmanager
 async def failing(
-    router: Router, **options: object
+    router: Router, **options: Any
 ) -> AsyncGenerator[tuple[FlowSession, list[str]]]:
     """Open a session that is to fail, and hand out what it says."""
     said: list[str] = []
     with pytest.raises(FlowCheckFailed) as caught:
-        async with open_test_session(router, **options) as session:  # type: ignore[arg-type]
+        async with open_test_session(router, **options) as session:
             yield session, said
     said.extend(caught.value.problems)
 

@@ -15,8 +15,7 @@ from agentflow import (
     TerminateEvent,
 )
 from agentflow.llm import BaseAsyncLLMAgent, LLMBroker, RateLimited, ToolCall
-from agentflow.testing import FlowTrace, ScriptedGateway, open_test_session
-from agentflow.testing._scripted import Scripted
+from agentflow.testing import FlowTrace, Scripted, ScriptedGateway, open_test_session
 from tests.fakes import Boom, Other, Ping, Pong, fail, forever, router_of
 
 
