@@ -17,7 +17,7 @@ import anyio
 import trio
 from trio._core import _run as trio_run
 
-from agentflow.testing._virtual import VirtualLoop
+from agentflow.testing._virtual import VirtualLoop, threads_take_time
 from tests.conftest import LIMIT
 
 
@@ -93,7 +93,8 @@ def run_seeded(
         }
     else:
         options = {"loop_factory": lambda: _ShufflingLoop(seed, on_turn)}
-    anyio.run(bounded, backend=backend, backend_options=options)
+    with threads_take_time():
+        anyio.run(bounded, backend=backend, backend_options=options)
 
 
 class CancelAt:
