@@ -27,7 +27,7 @@ HOT_LOOPS = (
 TEST_RULES = "--disable=ASYNC112,ASYNC118,ASYNC124,ASYNC127"
 CODE = ("agentflow", "tests", "examples", "benchmarks")
 # What the tests read beside the package: all that a wheel does not hold.
-TEST_FILES = ("README.md", "pyproject.toml", "noxfile.py", ".ci", *CODE[1:])
+TEST_FILES = ("README.md", "docs", "pyproject.toml", "noxfile.py", ".ci", *CODE[1:])
 
 
 def group(name: str) -> list[str]:

@@ -201,7 +201,7 @@ async def open_trace_file(
     *,
     max_bytes: int = 100_000_000,
     max_files: int = 5,
-    buffer: int = 10_000,
+    buffer: int = 50_000,
     bounds: Bounds = DEFAULT_BOUNDS,
     grace: float = 5.0,
 ) -> AsyncGenerator[TraceFile]:
