@@ -191,10 +191,11 @@ class AnswerDecoder(abc.ABC):
 
     def _refuse_other_text(self) -> None:
         """Say so if the body was no stream at all, such as a web page."""
-        if self._seen_event or not self._streamed or not self._head:
+        head = self._head.lstrip(_SPACE)
+        if self._seen_event or not self._streamed or not head:
             return
-        if not self._head.startswith((b":", b"data", b"event", b"id", b"retry")):
-            start = self._head.decode("utf-8", "replace")
+        if not head.startswith((b":", b"data", b"event", b"id", b"retry")):
+            start = head.decode("utf-8", "replace")
             raise MalformedAnswer(
                 f"the answer is neither a stream nor JSON, it starts with {start!r}; "
                 "is the base URL right?",
