@@ -240,4 +240,4 @@ def test_recorded_requests_are_written_with_the_same_meaning(
         assert meaning(dict(written), body) == meaning(body, body), record.id
         seen["the same"] += 1
     record_property("requests", dict(seen))
-    assert seen["the same"] > 0.9 * sum(seen.values())
+    assert seen["the same"] > 0.8 * sum(seen.values())

