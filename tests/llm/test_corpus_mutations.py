@@ -31,6 +31,8 @@ from tests.llm.corpus import Record, records, same
 from tests.llm.mutations import Answer, Event, Style, broken, neutral, take_apart
 from tests.llm.oddities import ALL, made_odd
 
+pytestmark = pytest.mark.timeout(240)  # a busy machine takes many times as long
+
 CODECS = {
     "openai.chat": "openai",
     "openai.responses": "openai-responses",

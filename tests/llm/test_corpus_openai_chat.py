@@ -17,6 +17,8 @@ from tests.llm.corpus import (
     same,
 )
 
+pytestmark = pytest.mark.timeout(240)  # a busy machine takes many times as long
+
 CODEC = ChatCodec()
 
 

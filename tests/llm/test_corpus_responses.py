@@ -21,6 +21,8 @@ from agentflow.llm.providers.openai_responses import ResponsesCodec
 from tests.llm.corpus import Record, outcome, outcome_of_cuts, records, same
 from tests.llm.recorded import arguments_of, mangled_body
 
+pytestmark = pytest.mark.timeout(240)  # a busy machine takes many times as long
+
 CODEC = ResponsesCodec()
 SEEDS = 3
 

@@ -35,6 +35,7 @@ MISSING = [wheel for wheel in WHEELS if importlib.util.find_spec(wheel) is None]
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.model,
+    pytest.mark.timeout(240),  # a busy machine takes many times as long
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
 ]
 

@@ -104,8 +104,9 @@ class AnswerDecoder(abc.ABC):
         """Take the next bytes of the body; see ``Decoder.feed``."""
         if not self._streamed:
             data = self._sniff(data)
-        elif not self._seen_event and len(self._head) < _SNIPPET:
-            self._head += data[: _SNIPPET - len(self._head)]
+        elif self._head and not self._seen_event:
+            # Quoted if this turns out to be no answer, wherever it was cut.
+            self._head += data[: max(0, _SNIPPET - len(self._head))]
         if not data or self.done:
             return ()
         if self._body is not None:
