@@ -3,8 +3,9 @@
 `open_viewer` serves it by itself, `create_app` makes an app to mount in yours.
 """
 
-from agentflow.viewer._app import Source as Source, create_app as create_app
-from agentflow.viewer._feed import Price as Price
+from agentflow.viewer._app import create_app as create_app
+from agentflow.viewer._feed import Price as Price, Source as Source
+from agentflow.viewer._live import LiveTrace as LiveTrace
 from agentflow.viewer._serve import (
     Viewer as Viewer,
     ViewerOptions as ViewerOptions,

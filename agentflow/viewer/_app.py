@@ -1,16 +1,12 @@
 """The trace page as a Starlette app; the one file that imports starlette."""
 
-import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
-from typing import TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-from agentflow._errors import UsageError
-from agentflow.viewer._feed import Feed, FileFeed, Price
+from agentflow.viewer._feed import Feed, Price, Source, feed_of
 from agentflow.viewer._gate import Gate
 from agentflow.viewer._page import Page, load_page
 
@@ -19,26 +15,11 @@ try:
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, RedirectResponse, Response
     from starlette.routing import Route
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 except ImportError as _error:
     raise ImportError(
         "agentflow.viewer needs starlette: pip install 'trio-agentflow[viewer]'"
     ) from _error
-
-Source: TypeAlias = str | os.PathLike[str]
-"""Where the records come from: a trace file."""
-
-
-def feed_of(source: Source, prices: Mapping[str, Price]) -> Feed:
-    """Return what the page listens to.
-
-    Raises:
-        UsageError: There is no such file.
-    """
-    path = Path(source)
-    if not path.is_file():
-        raise UsageError(f"there is no trace file {str(path)!r}")
-    return FileFeed(path, prices)
 
 
 def create_app(
@@ -58,7 +39,8 @@ def create_app(
     host name that is not served, gets 403.
 
     Args:
-        source: The trace file. It is read anew for each visit.
+        source: A trace file, which is read anew for each visit, or the `LiveTrace` of a
+            session.
         token: What a visitor must know: 16 or more letters, digits, ``-`` and ``_``.
         hosts: Names by which the app is reached, besides those of the loopback
             interface, such as "traces.example.com".
@@ -173,3 +155,26 @@ class _Pouring(Response):
             await self._feed.pour(self._after, body)
             await body(b"", more=False)
             tasks.cancel_scope.cancel("all is sent")
+
+
+class Cancellable:
+    """An app whose life may be cut short.
+
+    Starlette takes a cancellation for the failure of an app's shutdown, and anycorn then
+    raises that instead. Ours has nothing to start and nothing to shut down.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request.
+
+        Cancellation: the answer ends as it is.
+        """
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})

@@ -8,7 +8,9 @@ that is still there it goes on, else it starts over with a ``reset``. So a slow 
 no memory here: nothing is kept for it but a number.
 """
 
-import json
+import os
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -17,11 +19,27 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from agentflow._errors import UsageError
+from agentflow._lenient import JSON, dumps
+from agentflow._record_json import record_as_json
+from agentflow._records import Record
+from agentflow.viewer._live import LiveTrace
+
 Send: TypeAlias = Callable[[bytes], Awaitable[object]]
 """Sends bytes to the page; it waits while the page is slow."""
 
 _CHUNK = 256 * 1024
 """Bytes of a file that are read and sent at once."""
+
+_BATCH = 200
+"""Records that are written at once; some ten microseconds each on the event loop."""
+_PAUSE = 0.05
+"""Seconds between two messages of a live trace, so that they carry more than one record."""
+_SILENCE = 15.0
+"""Seconds; proxies give up on a connection that is silent for a minute."""
+
+Source: TypeAlias = str | os.PathLike[str] | LiveTrace
+"""Where the records come from: a trace file, or a session that runs."""
 
 END = b"event: end\ndata:\n\n"
 STILL_HERE = b": still here\n\n"
@@ -66,7 +84,7 @@ def event(name: str, lines: Iterable[bytes], message_id: str = "") -> bytes:
 
 def hello(name: str, *, live: bool, prices: Mapping[str, Price]) -> bytes:
     """Write the first event of a feed."""
-    told = {
+    told: dict[str, JSON] = {
         model: {
             "input": price.input,
             "output": price.output,
@@ -74,8 +92,8 @@ def hello(name: str, *, live: bool, prices: Mapping[str, Price]) -> bytes:
         }
         for model, price in prices.items()
     }
-    about = {"name": name, "live": live, "prices": told}
-    return event("hello", [json.dumps(about).encode()])
+    about: JSON = {"name": name, "live": live, "prices": told}
+    return event("hello", [dumps(about).encode()])
 
 
 class FileFeed:
@@ -108,3 +126,100 @@ class FileFeed:
     def end(self) -> None:
         """Stop reading."""
         self._ended = True
+
+
+class LiveFeed:
+    """Sends the records of a session as they come.
+
+    Args:
+        trace: What keeps them.
+        prices: What models cost.
+        silence: Seconds without a record after which it says that it is still there.
+    """
+
+    def __init__(
+        self,
+        trace: LiveTrace,
+        prices: Mapping[str, Price],
+        *,
+        silence: float = _SILENCE,
+    ) -> None:
+        self._trace = trace
+        self._hello = hello("live session", live=True, prices=prices)
+        # A page that was connected to another feed must not go on here in the middle.
+        self._name = secrets.token_hex(4)
+        self._silence = silence
+        self._ended = False
+
+    async def pour(self, after: str, send: Send) -> None:
+        """Send all records that are kept, then each as it comes.
+
+        Cancellation: nothing more is sent.
+        """
+        await send(self._hello)
+        number = self._number(after)
+        while True:
+            if number is None or number < self._trace.first:
+                number = self._trace.first
+                await send(event("reset", [b""]) + event("records", [_header()]))
+            records = self._trace.since(number, _BATCH)
+            number += len(records)
+            if records:
+                lines = map(_line, records)
+                await send(event("records", lines, f"{self._name}-{number}"))
+            elif self._ended:
+                break
+            else:
+                await self._wait(send)
+        await send(END)
+
+    def end(self) -> None:
+        """Have every `pour` send what there is, and return."""
+        self._ended = True
+        self._trace.wake()
+
+    def _number(self, after: str) -> int | None:
+        """Return which record follows the message `after`, if it was one of ours."""
+        name, _, number = after.partition("-")
+        if name != self._name or not number.isdecimal():
+            return None
+        return min(int(number), self._trace.end)
+
+    async def _wait(self, send: Send) -> None:
+        """Wait for records, and meanwhile notice when nobody reads any more."""
+        with anyio.move_on_after(self._silence) as silence:
+            await self._trace.wait_changed()
+            if not self._ended:
+                await anyio.sleep(_PAUSE)
+        if silence.cancelled_caught:
+            await send(STILL_HERE)
+
+
+def _line(record: Record) -> bytes:
+    return dumps(record_as_json(record)).encode()
+
+
+def _header() -> bytes:
+    """Say how the loop's clock goes with the time of day, as a trace file does."""
+    told: JSON = {
+        "record": "Header",
+        "format": 1,
+        "wall": time.time(),
+        "time": anyio.current_time(),
+        "pid": os.getpid(),
+    }
+    return dumps(told).encode()
+
+
+def feed_of(source: Source, prices: Mapping[str, Price]) -> Feed:
+    """Return what the page listens to.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if isinstance(source, LiveTrace):
+        return LiveFeed(source, prices)
+    path = Path(source)
+    if not path.is_file():
+        raise UsageError(f"there is no trace file {str(path)!r}")
+    return FileFeed(path, prices)

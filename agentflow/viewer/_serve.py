@@ -10,8 +10,8 @@ import anyio.abc
 import attrs
 
 from agentflow._errors import UsageError
-from agentflow.viewer._app import Source, app_of, feed_of
-from agentflow.viewer._feed import Feed, Price
+from agentflow.viewer._app import Cancellable, app_of
+from agentflow.viewer._feed import Feed, Price, Source, feed_of
 from agentflow.viewer._gate import LOOPBACK, Gate, new_token
 
 try:
@@ -173,7 +173,7 @@ class _Served:
             config.graceful_timeout = _GRACE
             config.include_server_header = False
             await anycorn.serve(  # pyright: ignore[reportUnknownMemberType]
-                cast("ASGIFramework", app_of(self.feed, self.gate)),
+                cast("ASGIFramework", Cancellable(app_of(self.feed, self.gate))),
                 config,
                 shutdown_trigger=stopped,
                 task_status=task_status,
