@@ -136,8 +136,13 @@ def session(flows: int, *, parts: int = 12, failing: int = 7) -> Iterator[Line]:
         yield from flow(f"flow-{n:04}", 50 + n * 0.05, parts=parts, fails=fails)
 
 
+def line(record: Line) -> str:
+    """Write a record as a line of a file."""
+    return json.dumps(record)
+
+
 def write(path: Path, lines: Iterator[Line] | list[Line]) -> Path:
     """Write a trace file."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.writelines(line(record) + "\n" for record in lines)
     return path
