@@ -22,11 +22,13 @@ export function testOf(store: Store, event: EventNode): string {
   const root = event.fields ? event : (store.eventById.get(event.parentId) ?? event);
   const below = descendants(root);
   const all = [root, ...below];
-  const calls = all.flatMap((one) => one.spans.flatMap((span) => span.calls)).filter((call) => call.status === "finished");
+  const calls = all.flatMap((one) => one.spans.flatMap((span) => span.calls));
   const failures = all.flatMap((one) => one.spans.filter((span) => span.consequence === "fail flow"));
   const code = new Code();
   const built = code.object(root.fullType, root.fields ?? {}, `source=${code.text(sourceName(root))}`);
-  const answers = calls.length ? answersOf(calls, code) : "";
+  // Who asks a model anywhere has a router that is made with one.
+  const asks = store.flows.some((flow) => flow.calls.length > 0);
+  const answers = asks ? answersOf(calls, code) : "";
   const types = all.map((one) => pythonName(one.type, "AnEvent")).sort();
   return assemble({ root, built, answers, types, code, failed: failures.map((span) => pythonName(shortName(text(field(span.error ?? {}, "type"))), "Exception")) });
 }
@@ -100,16 +102,19 @@ function assemble({ root, built, answers, types, failed, code }: Pieces): string
 function answersOf(calls: readonly Call[], code: Code): string {
   const byKey = new Map<string, string[]>();
   let unrecorded = 0;
+  let unanswered = false;
   for (const call of calls) {
     const last = call.messages.at(-1);
-    if (last === undefined || call.message === null) {
+    const isOpen = call.status === "cancelled" || call.status === "running";
+    if (last === undefined || (call.status === "finished" && call.message === null)) {
       unrecorded += 1;
       continue;
     }
+    unanswered ||= isOpen;
     const key = `(${call.messages.length}, ${code.text(firstCharacters(saidIn(last)))})`;
     const answers = byKey.get(key) ?? [];
     byKey.set(key, answers);
-    answers.push(code.message(call.message));
+    answers.push(isOpen ? "None" : call.error ? code.failure(call.error) : code.message(call.message));
   }
   const entries = [...byKey].map(([key, answers]) => `    ${key}: ${wrapped(answers, 4)},`);
   const missing = unrecorded ? [`# ${unrecorded} answers were not recorded (records_content=True records them).`] : [];
@@ -121,7 +126,9 @@ function answersOf(calls: readonly Call[], code: Code): string {
     "",
     "async def answer(request):",
     `    last = request.messages[-1].text[:${KEY}]`,
-    "    return ANSWERS[len(request.messages), last].pop(0)",
+    "    said = ANSWERS[len(request.messages), last].pop(0)",
+    ...(unanswered ? ["    if said is None:  # nobody waited for the answer, in the trace", "        await trio.sleep_forever()"] : []),
+    "    return said",
   ].join("\n");
 }
 
@@ -229,6 +236,12 @@ class Code {
     const [only] = parts;
     if (parts.length === 1 && only !== undefined && kindOf(only) === "TextPart") return this.text(text(field(only, "text")));
     return wrapped(parts.flatMap((part) => (isObject(part) ? [this.part(part)] : [])), 0);
+  }
+
+  /** An error of a model's stands for all of them: which class it was is not to be trusted. */
+  failure(error: JsonObject): string {
+    this.use("agentflow.llm", "LLMError");
+    return `LLMError(${this.text(text(field(error, "message")))})`;
   }
 
   private part(part: JsonObject): string {
