@@ -166,6 +166,15 @@ def page(session: nox.Session) -> None:
         session.error(f"{PAGE} is not what page/ builds: run `nox -s page`, commit it")
 
 
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Take the pictures of the trace page in docs/images, from the demo on a real model."""
+    session.install("-e", ".[cli,viewer]", *group("tests"))
+    install_model(session)
+    install_browser(session)
+    session.run("python", "docs/screenshots.py", env={"PYTHONPATH": "examples"})
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, check it, and run the tests on it away from this tree."""

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { brief, field, parseLine, shortName, visible } from "../src/model/json";
+import { brief, field, modelName, parseLine, shortName, visible } from "../src/model/json";
 
 describe("parseLine", () => {
   it("takes NaN and Infinity that stand bare, but not within texts", () => {
@@ -29,6 +29,10 @@ it("what would hide or turn text around is shown by its number", () => {
 it("a brief text is one line and marks what it leaves out", () => {
   expect(brief("a\n b", 10)).toBe("a b");
   expect(brief("x".repeat(50), 10)).toBe(`${"x".repeat(10)}…`);
+});
+
+it("a model is called by its file, or as it is", () => {
+  expect(["/a/b c/Tiny.Q4.gguf", "C:\\m\\x.gguf", "meta/llama-3.1", "gpt-5"].map(modelName)).toEqual(["Tiny.Q4.gguf", "x.gguf", "meta/llama-3.1", "gpt-5"]);
 });
 
 it("a class is called by its last word", () => {

@@ -96,6 +96,11 @@ describe("tools", () => {
   });
 });
 
+it("records that were lost on the way to the disk are counted", () => {
+  const store = storeOf({ record: "Gap", time: 1, lost: 17 }, { record: "Gap", time: 2, lost: 3 });
+  expect([store.lost, store.records, store.flows.length]).toEqual([20, 0, 0]);
+});
+
 describe("what nobody has heard of", () => {
   it("is kept with its event, and breaks nothing", () => {
     const store = storeOf(accepted(1, "e", null, []), about("SomethingNew", 2, "e", "A"), { record: 7 }, {}, { record: "HandlerFinished" }, { record: "FlowEnded", outcome: "exploded", correlation_id: ["x"] });

@@ -71,19 +71,29 @@ export function firstProblem(problems: readonly Problem[]): Problem | null {
 
 /** What an event still waits for: the agents that have neither begun nor been dropped. */
 export function waitingAgents(event: EventNode): string[] {
-  if (event.flow.outcome !== "running") return [];
+  if (event.flow.outcome !== "running" || !event.agents.length) return [];
   const seen = new Set(event.spans.map((span) => span.agent));
   return event.agents.filter((agent) => !seen.has(agent));
 }
 
 /** The worst thing that happened to an event. */
 export function eventStatus(event: EventNode): "failed" | "cancelled" | "running" | "waiting" | "finished" | "unrouted" {
-  const last = new Map(event.spans.map((span) => [span.agent, span.status]));
-  const states = new Set(last.values());
-  for (const status of ["failed", "running", "cancelled"] as const) if (states.has(status)) return status;
+  const [only] = event.spans;
+  if (event.spans.length === 1 && only && only.status !== "finished") return only.status;
+  if (event.spans.length > 1) {
+    // Of several attempts of an agent, the last one counts.
+    const states = new Set(new Map(event.spans.map((span) => [span.agent, span.status])).values());
+    for (const status of ["failed", "running", "cancelled"] as const) if (states.has(status)) return status;
+  }
   if (waitingAgents(event).length) return "waiting";
   if (event.notes.some((note) => note.what.startsWith("dropped"))) return "cancelled";
   return event.agents.length || event.spans.length ? "finished" : "unrouted";
+}
+
+/** The first few plain values of a payload. */
+export function preview(event: EventNode, most = 3): string {
+  const values = Object.values(event.fields ?? {}).filter((value) => typeof value !== "object");
+  return values.slice(0, most).map((value) => String(value).slice(0, 60)).join(", ");
 }
 
 export function rootOf(flow: Flow): EventNode | null {

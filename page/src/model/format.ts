@@ -24,6 +24,11 @@ export function count(value: number): string {
   return GROUPED.format(value);
 }
 
+/** In full as long as there is room for it. */
+export function large(value: number): string {
+  return value < 1e6 ? count(value) : compact(value);
+}
+
 export function compact(value: number): string {
   if (value < 10_000) return count(value);
   return value < 1e6 ? `${(value / 1e3).toFixed(value < 1e5 ? 1 : 0)}k` : `${(value / 1e6).toFixed(1)}M`;

@@ -63,6 +63,11 @@ export function brief(raw: string, limit = 80): string {
   return start.length > limit || raw.length > limit * 2 ? `${start.slice(0, limit)}…` : start;
 }
 
+/** A model in a file is called by the file's name; all others as they are. */
+export function modelName(model: string): string {
+  return /^([/~]|[A-Za-z]:[\\/]).*\.\w+$/.test(model) ? model.slice(Math.max(model.lastIndexOf("/"), model.lastIndexOf("\\")) + 1) : model;
+}
+
 /** The last word of "package.module:Outer.Name". */
 export function shortName(name: string): string {
   const last = name.slice(name.lastIndexOf(":") + 1);

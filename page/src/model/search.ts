@@ -17,6 +17,8 @@ export class Search {
   private readonly flowTexts = new WeakMap<Flow, Kept>();
   private readonly eventTexts = new WeakMap<EventNode, Kept>();
 
+  private warmed = 0;
+
   constructor(private readonly store: Store) {}
 
   flows(query: string): Flow[] {
@@ -32,6 +34,17 @@ export class Search {
     return flows.flatMap((flow) =>
       fits(this.flowText(flow), words) ? flow.events.filter((event) => fits(this.eventText(event), words)) : [],
     );
+  }
+
+  /** Read flows that have not been searched yet, until the time is up; false if none is left. */
+  warm(until: () => boolean): boolean {
+    while (this.warmed < this.store.flows.length) {
+      if (until()) return true;
+      const flow = this.store.flows[this.warmed];
+      if (flow) this.flowText(flow);
+      this.warmed += 1;
+    }
+    return false;
   }
 
   private flowText(flow: Flow): string {

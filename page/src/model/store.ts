@@ -6,7 +6,7 @@
  * who means harm. Keys that come from outside go into Maps, never into objects.
  */
 
-import { field, isObject, list, number, shortName, text, type Json, type JsonObject } from "./json";
+import { field, isObject, list, modelName, number, shortName, text, type Json, type JsonObject } from "./json";
 import type { Call, EventNode, Flow, Price, Problem, Span, SpanStatus, Tool, Usage } from "./types";
 
 export const noUsage = (): Usage => ({ input: 0, output: 0, cached: 0, cacheWrite: 0, reasoning: 0 });
@@ -21,6 +21,8 @@ export class Store {
   readonly agents: string[] = [];
   records = 0;
   unreadable = 0;
+  /** Records that were made, but not written: they came too fast for the disk. */
+  lost = 0;
   /** Grows with every change; views compare it. */
   version = 0;
   header: JsonObject | null = null;
@@ -42,6 +44,10 @@ export class Store {
     const kind = text(field(record, "record"));
     if (kind === "Header") {
       this.open(record);
+      return;
+    }
+    if (kind === "Gap") {
+      this.lost += number(field(record, "lost"));
       return;
     }
     this.records += 1;
@@ -311,7 +317,7 @@ function callFinished(store: Store, record: JsonObject, time: number): void {
 function callFailed(store: Store, record: JsonObject, time: number): void {
   const call = store.endCall(record, time, "failed");
   call.error = errorOf(record);
-  store.problem(call.span, time, `${call.model || "model"}`, call.error, call);
+  store.problem(call.span, time, modelName(call.model) || "model", call.error, call);
 }
 
 function toolFailed(store: Store, record: JsonObject, time: number): void {

@@ -64,6 +64,7 @@ export function App() {
   const search = useMemo(() => new Search(store), [store]);
   const found = useMemo(() => search.flows(view.query), [search, view.query, store.version]);
   const matches = useMatches(search, view, found, store.version);
+  useEffect(() => (feed.state === "ended" ? warmUp(search) : undefined), [search, feed.state]);
   const kin = useMemo(() => kinOf(store, view.selection.event), [store, view.selection.event, store.version]);
   useEffect(() => setView((old) => ({ ...old, flow: null, selection: NOTHING })), [feed.generation]);
 
@@ -123,7 +124,7 @@ export function App() {
             ))}
           </div>
           <span class="muted clip">{view.flow ? <bdi class="mono">{visible(view.flow.id)}</bdi> : `all ${plural(store.flows.length, "flow")}`}</span>
-          <span class="push muted nowrap" data-testid="record-count">{compact(store.records)} records{store.unreadable ? `, ${store.unreadable} lines unreadable` : ""}</span>
+          <span class="push muted nowrap" data-testid="record-count">{compact(store.records)} records{store.lost ? `, ${compact(store.lost)} lost` : ""}{store.unreadable ? `, ${compact(store.unreadable)} lines unreadable` : ""}</span>
         </div>
         {view.tab === "lanes"
           ? <Lanes store={store} version={store.version} view={view} actions={actions} kin={kin} matches={matches} now={now} theme={theme} />
@@ -136,6 +137,16 @@ export function App() {
       {feed.state === "none" && !store.records && <div class="drop-hint">Drop a trace file (.jsonl) here. It stays on this computer.</div>}
     </div>
   );
+}
+
+/** Prepare the search while nobody waits, so that its first letter is as quick as the next. */
+function warmUp(search: Search): () => void {
+  let handle = 0;
+  const step = (deadline: IdleDeadline) => {
+    if (search.warm(() => deadline.timeRemaining() < 2)) handle = requestIdleCallback(step);
+  };
+  handle = requestIdleCallback(step);
+  return () => cancelIdleCallback(handle);
 }
 
 function useMatches(search: Search, view: View, found: readonly Flow[], version: number): ReadonlySet<EventNode> | null {

@@ -1,6 +1,6 @@
-import { rootOf } from "../model/causes";
+import { preview, rootOf } from "../model/causes";
 import { compact, cost, duration, plural } from "../model/format";
-import { visible } from "../model/json";
+import { brief, visible } from "../model/json";
 import type { Flow } from "../model/types";
 import { passes, sorted, type Actions, type Sort, type StatusFilter, type View } from "./state";
 import { StatusDot } from "./parts";
@@ -59,13 +59,15 @@ export function FlowList({ view, actions, found, total, now }: Props) {
 }
 
 function Row({ flow, now, isCurrent, choose }: { flow: Flow; now: number; isCurrent: boolean; choose: () => void }) {
+  const root = rootOf(flow);
   const tokens = flow.usage.input + flow.usage.output;
   const end = flow.outcome === "running" ? Math.max(now, flow.end) : flow.end;
   return (
     <div class="flow-row" role="option" aria-selected={isCurrent} data-flow={flow.id} onClick={choose}>
       <div class="flow-line">
         <StatusDot status={flow.outcome} />
-        <span class="flow-name">{visible(rootOf(flow)?.type ?? "(no event)")}</span>
+        <span class="flow-name">{visible(root?.type ?? "(no event)")}</span>
+        {root && <span class="muted clip">{brief(preview(root, 1), 60)}</span>}
         {flow.problems.length > 0 && <span class="badge bad">{plural(flow.problems.length, "error")}</span>}
         <span class="push number">{duration(end - flow.start)}</span>
       </div>

@@ -29,7 +29,7 @@ const PAUSE = 400;
 export function GraphView({ store, version, view, actions, kin, matches }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const settled = useSettled(version, PAUSE);
-  const graph = useMemo(() => causalGraph(store, view.flow ? [view.flow] : store.flows), [store, view.flow, settled]);
+  const graph = useMemo(() => causalGraph(store, view.flow), [store, view.flow, settled]);
   const [camera, setCamera] = useState<Camera | null>(null);
   const [size, setSize] = useState({ width: 800, height: 500 });
   useLayoutEffect(() => {
@@ -115,7 +115,8 @@ function Node({ node, isSelected, isDim, choose: pick }: { node: GraphNode; isSe
   const [only] = node.events;
   const many = node.events.length > 1;
   const status = node.failed ? "failed" : node.running ? "running" : only && !many ? eventStatus(only) : "finished";
-  const room = Math.floor((node.width - 30) / 6.9);
+  const room = Math.floor((node.width - 28) / 6.4);
+  const typeRoom = Math.floor((node.width - 28) / 8.2) - (many ? String(node.events.length).length + 2 : 0);
   const agents = node.agents.join(", ");
   return (
     <g
@@ -131,8 +132,8 @@ function Node({ node, isSelected, isDim, choose: pick }: { node: GraphNode; isSe
       {many && <rect class="behind" x="4" y="-4" width={node.width} height={node.height} rx="7" />}
       <rect class="box" width={node.width} height={node.height} rx="7" />
       <rect class="mark" width="4" height={node.height - 14} x="7" y="7" rx="2" />
-      <text x="19" y="20" class="node-type">{brief(node.type, many ? room - 6 : room)}</text>
-      <text x="19" y="37" class="node-agents">{agents ? brief(`→ ${agents}`, room) : "taken by nobody"}</text>
+      <text x="19" y="20" class="node-type">{brief(node.type, typeRoom)}</text>
+      <text x="19" y="37" class="node-agents">{agents ? brief(`→ ${agents}`, room) : node.type === "TerminateEvent" ? "ends the flow" : "taken by nobody"}</text>
       {many && <text x={node.width - 10} y="20" text-anchor="end" class="node-count">×{count(node.events.length)}</text>}
       {node.failed > 0 && many && <text x={node.width - 10} y="37" text-anchor="end" class="node-failed">{count(node.failed)} failed</text>}
     </g>
@@ -151,14 +152,13 @@ function Edge({ edge, lit, dim }: { edge: GraphEdge; lit: boolean; dim: boolean 
   );
 }
 
+/** A curve through the points, without corners. */
 function smooth(first: { x: number; y: number }, rest: readonly { x: number; y: number }[]): string {
   let path = `M${first.x} ${first.y}`;
-  let before = first;
-  for (const point of rest) {
-    const half = (before.x + point.x) / 2;
-    path += ` C${half} ${before.y} ${half} ${point.y} ${point.x} ${point.y}`;
-    before = point;
-  }
+  rest.forEach((point, index) => {
+    const next = rest[index + 1];
+    path += next ? ` Q${point.x} ${point.y} ${(point.x + next.x) / 2} ${(point.y + next.y) / 2}` : ` L${point.x} ${point.y}`;
+  });
   return path;
 }
 

@@ -1,8 +1,8 @@
-import { ancestors, emitterOf, eventStatus, waitingAgents } from "../model/causes";
+import { ancestors, emitterOf, eventStatus, preview, waitingAgents } from "../model/causes";
 import { testOf } from "../model/copytest";
-import { cost, count, duration, plural } from "../model/format";
+import { cost, count, duration, large, plural } from "../model/format";
 import type { GraphNode } from "../model/graph";
-import { brief, visible } from "../model/json";
+import { brief, modelName, visible } from "../model/json";
 import { summaryOf } from "../model/summary";
 import type { Store } from "../model/store";
 import type { EventNode, Flow, Problem, Span } from "../model/types";
@@ -37,7 +37,9 @@ export function Inspector({ store, view, actions, now }: Props) {
 function EventView({ store, event, selection, actions, now }: { store: Store; event: EventNode; selection: Selection; actions: Actions; now: number }) {
   const flow = event.flow;
   const above = ancestors(store, event).reverse();
-  const calls = event.spans.flatMap((span) => span.calls);
+  // What the selected handler asked comes first.
+  const asking = selection.span ? [selection.span, ...event.spans.filter((span) => span !== selection.span)] : event.spans;
+  const calls = asking.flatMap((span) => span.calls);
   const failed = event.spans.filter((span) => span.error);
   const shown = selection.span ? [selection.span, ...failed.filter((span) => span !== selection.span)] : failed;
   const waiting = waitingAgents(event);
@@ -151,11 +153,6 @@ function EventList({ events, actions, label }: { events: readonly EventNode[]; a
   );
 }
 
-function preview(event: EventNode): string {
-  const values = Object.values(event.fields ?? {}).filter((value) => typeof value !== "object");
-  return values.slice(0, 3).map((value) => String(value).slice(0, 40)).join(", ");
-}
-
 function GroupView({ node, actions }: { node: GraphNode; actions: Actions }) {
   const failed = node.events.filter((event) => eventStatus(event) === "failed");
   return (
@@ -184,15 +181,15 @@ function Summary({ store, flow, actions, now }: { store: Store; flow: Flow | nul
         {flow?.reason && <p class={flow.outcome === "failed" ? "bad-text" : "muted"}>{brief(flow.reason, 400)}</p>}
       </header>
       <dl class="numbers">
-        {!flow && <div><dt>flows</dt><dd>{count(store.flows.length)}</dd></div>}
+        {!flow && <div><dt>flows</dt><dd>{large(store.flows.length)}</dd></div>}
         <div><dt>duration</dt><dd>{duration(sum.duration)}</dd></div>
-        <div><dt>events</dt><dd>{count(sum.events)}</dd></div>
-        <div><dt>handlers</dt><dd>{count(sum.handlers)}</dd></div>
-        <div><dt>LLM calls</dt><dd>{count(sum.calls)}</dd></div>
-        <div><dt>tokens in</dt><dd>{count(sum.usage.input)}</dd></div>
-        <div><dt>tokens out</dt><dd>{count(sum.usage.output)}</dd></div>
+        <div><dt>events</dt><dd>{large(sum.events)}</dd></div>
+        <div><dt>handlers</dt><dd>{large(sum.handlers)}</dd></div>
+        <div><dt>LLM calls</dt><dd>{large(sum.calls)}</dd></div>
+        <div><dt>tokens in</dt><dd>{large(sum.usage.input)}</dd></div>
+        <div><dt>tokens out</dt><dd>{large(sum.usage.output)}</dd></div>
         <div><dt>cost</dt><dd>{cost(sum.cost)}</dd></div>
-        <div><dt>errors</dt><dd class={problems.length ? "bad-text" : ""}>{count(problems.length)}</dd></div>
+        <div><dt>errors</dt><dd class={problems.length ? "bad-text" : ""}>{large(problems.length)}</dd></div>
       </dl>
       {problems.length > 0 && (
         <Section title="Errors" aside={count(problems.length)}>
@@ -221,7 +218,7 @@ function Summary({ store, flow, actions, now }: { store: Store; flow: Flow | nul
             <thead><tr><th>model</th><th>calls</th><th>in</th><th>out</th><th>cost</th></tr></thead>
             <tbody>
               {sum.models.map((model) => (
-                <tr key={model.name}><td><bdi>{brief(model.name, 40)}</bdi></td><td class="number">{count(model.calls)}</td><td class="number">{count(model.usage.input)}</td><td class="number">{count(model.usage.output)}</td><td class="number">{cost(model.cost)}</td></tr>
+                <tr key={model.name}><td title={visible(model.name)}><bdi>{brief(modelName(model.name), 40)}</bdi></td><td class="number">{count(model.calls)}</td><td class="number">{count(model.usage.input)}</td><td class="number">{count(model.usage.output)}</td><td class="number">{cost(model.cost)}</td></tr>
               ))}
             </tbody>
           </table>

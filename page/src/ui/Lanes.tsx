@@ -76,7 +76,7 @@ export function Lanes(props: Props) {
       span: selection.span, kin, matches: props.matches, arrows: view.flow !== null || store.spans.length <= 400,
     }, colorsOf(element));
     performance.measure("lanes", { start: began, end: performance.now() });
-  });
+  }, [store, lanes, from, to, port.top, row, size, now, view.flow, view.selection, kin, props.matches, props.theme]);
 
   const zoomAt = (x: number, factor: number) => setZoom((old) => zoomed(old ?? whole, timeAt(port, Math.max(x, GUTTER)), factor, whole));
   const onWheel = (event: WheelEvent) => {

@@ -1,6 +1,6 @@
 /** A conversation with a model: who said what, the thinking, the tools. */
 
-import { brief, field, isObject, list, parseLine, shortName, text, visible, type Json } from "../model/json";
+import { brief, field, isObject, list, modelName, parseLine, shortName, text, visible, type Json } from "../model/json";
 import { cost, count, duration } from "../model/format";
 import type { Call, Tool } from "../model/types";
 import { LongText, Value } from "./Value";
@@ -12,7 +12,7 @@ export function CallView({ call, start, isCurrent }: { call: Call; start: number
   return (
     <article class="call" aria-current={isCurrent} data-call={call.id}>
       <header>
-        <strong>{visible(call.model || "model")}</strong> <span class="muted">{visible(call.provider)}</span>
+        <strong class="clip" title={visible(call.model)}>{visible(modelName(call.model) || "model")}</strong> <span class="muted nowrap">{visible(call.provider)}</span>
         <span class="push"><StatusBadge status={call.status} /></span>
       </header>
       <div class="facts">

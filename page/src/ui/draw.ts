@@ -123,7 +123,7 @@ function drawGrid(context: CanvasRenderingContext2D, { port, zero }: Scene, colo
     const x = Math.round(xOf(port, time)) + 0.5;
     context.moveTo(x, AXIS - 6);
     context.lineTo(x, port.height);
-    context.fillText(duration(Math.abs(time - zero) < step / 1e3 ? 0 : time - zero), x + 5, AXIS / 2);
+    context.fillText(duration(Math.abs(time - zero) < step / 1e3 ? 0 : time - zero).replace(/\.0+(?= )/, ""), x + 5, AXIS / 2);
   }
   context.moveTo(0, AXIS - 0.5);
   context.lineTo(port.width, AXIS - 0.5);
@@ -158,7 +158,8 @@ function drawSpans(context: CanvasRenderingContext2D, scene: Scene, colors: Colo
   const { row } = port;
   const [first, last] = visibleRange(lane, port.from, port.to);
   const base = agentColor(scene.store.agents.indexOf(lane.agent), colors.dark);
-  const drawnTo = new Float64Array(lane.height).fill(-Infinity);
+  const slivers = new Slivers(context, base, lane.height);
+  const special: [Span, Place][] = [];
   for (let i = first; i < last; i += 1) {
     const span = lane.spans[i];
     if (!span) continue;
@@ -166,14 +167,60 @@ function drawSpans(context: CanvasRenderingContext2D, scene: Scene, colors: Colo
     if (end < port.from) continue;
     const line = lane.rows[i] ?? 0;
     const x = xOf(port, span.start);
-    const width = Math.max(xOf(port, end) - x, 1.5);
-    // What falls on pixels that are painted already is left out, unless it says more.
-    const plain = span !== scene.span && span.event !== scene.selected && span.status !== "failed" && !scene.kin.ancestors.has(span.event) && !scene.kin.descendants.has(span.event) && !scene.matches?.has(span.event);
-    if (plain && x + width <= (drawnTo[line] ?? 0)) continue;
-    if (width < 3) drawnTo[line] = Math.max(drawnTo[line] ?? 0, x + width);
-    const place = { x, y: top + PADDING + line * row + 1, width, height: row - 2 };
-    places.set(span, place);
-    drawSpan(context, scene, colors, span, place, base);
+    const place = { x, y: top + PADDING + line * row + 1, width: Math.max(xOf(port, end) - x, 1.5), height: row - 2 };
+    if (place.width < 4 && isPlain(scene, span)) {
+      if (slivers.add(line, place, alphaOf(scene, span.event))) places.set(span, place);
+    } else {
+      places.set(span, place);
+      if (place.width < 4) special.push([span, { ...place, width: Math.max(place.width, 3) }]);
+      else drawSpan(context, scene, colors, span, place, base);
+    }
+  }
+  slivers.flushAll();
+  for (const [span, place] of special) drawSpan(context, scene, colors, span, place, base);
+}
+
+/** Whether nothing about a handler calls for a drawing of its own. */
+function isPlain({ span: chosen, selected, kin, matches }: Scene, span: Span): boolean {
+  if (span === chosen || span.event === selected || span.status === "failed" || span.status === "running") return false;
+  return !kin.ancestors.has(span.event) && !kin.descendants.has(span.event) && !matches?.has(span.event);
+}
+
+/** Handlers too short to be told apart: neighbours become one bar, so a row has few. */
+class Slivers {
+  private readonly runs: ({ from: number; to: number; y: number; height: number; alpha: number } | null)[];
+
+  constructor(private readonly context: CanvasRenderingContext2D, private readonly color: string, rows: number) {
+    this.runs = new Array<null>(rows).fill(null);
+  }
+
+  /** Take one; false if it adds no pixel to what is there. */
+  add(line: number, { x, y, width, height }: Place, alpha: number): boolean {
+    const from = Math.floor(x);
+    const to = Math.max(Math.round(x + width), from + 1);
+    const run = this.runs[line];
+    if (run?.alpha === alpha && from <= run.to) {
+      if (to <= run.to) return false;
+      run.to = to;
+      return true;
+    }
+    this.flush(line);
+    this.runs[line] = { from, to, y, height, alpha };
+    return true;
+  }
+
+  flush(line: number): void {
+    const run = this.runs[line];
+    if (!run) return;
+    this.context.globalAlpha = run.alpha;
+    this.context.fillStyle = this.color;
+    this.context.fillRect(run.from, run.y, run.to - run.from, run.height);
+    this.context.globalAlpha = 1;
+    this.runs[line] = null;
+  }
+
+  flushAll(): void {
+    for (let line = 0; line < this.runs.length; line += 1) this.flush(line);
   }
 }
 
