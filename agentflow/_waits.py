@@ -183,8 +183,8 @@ class Waits:
         return waits
 
     def _can_end(self, wait: Wait, caught: dict[Wait, None]) -> bool:
-        if wait.signal.is_set():
-            return True
+        if wait.signal.is_set() or wait.delivery.root.flow.status != "open":
+            return True  # it is over, or its flow has been cut: then it is cancelled
         others = (d for d in wait.flow.pending if d is not wait.delivery)
         if wait.kind == "lane":
             can_end = not self._is_blocked(wait.delivery.target.lane, caught)

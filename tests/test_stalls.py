@@ -15,9 +15,12 @@ from agentflow import (
     Router,
     wait_for,
 )
+from agentflow._records import FlowEnded, FlowStarted
+from tests.conftest import BACKENDS
 from tests.fakes import (
     Boom,
     Collector,
+    Log,
     Other,
     Ping,
     Pong,
@@ -26,6 +29,7 @@ from tests.fakes import (
     router_of,
     takes,
 )
+from tests.seeded import run_seeded
 
 
 def stalled_in(failed: FlowFailed) -> FlowStalled:
@@ -282,6 +286,37 @@ async def test_a_delivery_that_queues_up_behind_a_waiting_holder() -> None:
                 pass
         assert isinstance(stalled_in(caught.value), FlowStalled)
         assert_nothing_left(dispatcher)
+
+
+async def stall_and_clean_up() -> None:
+    """Own a flow that stalls, and leave nothing of it."""
+    log = Log()
+
+    async def outer(event: Ping) -> None:
+        async with dispatcher.open_flow(Pong(source="outer")):
+            pass
+
+    async def ask(event: Pong) -> None:
+        await wait_for(Other)
+
+    async def work(event: Pong) -> None:
+        await anyio.sleep(0.1)
+
+    router = router_of((Ping, outer), (Pong, ask), (Pong, work))
+    async with AsyncDispatcher(router, tracer=log) as dispatcher:
+        dispatcher.dispatch(Ping(source="x"))
+        with takes(0.1), pytest.raises(FlowFailed) as caught:
+            await dispatcher.wait_for_empty_queue()
+        assert_nothing_left(dispatcher)
+    assert isinstance(stalled_in(caught.value), FlowStalled)
+    assert len(log.of(FlowEnded)) == len(log.of(FlowStarted)) == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_handler_that_is_being_cancelled_is_not_stuck(backend: str) -> None:
+    """(F1) Who cleans up after a stall waits for it, in whichever order they run."""
+    for order in range(10):
+        run_seeded(backend, stall_and_clean_up, order)
 
 
 class FailsOnce(BaseAsyncAgent):
