@@ -1,19 +1,13 @@
 """wait_for_empty_queue: exact, bounded, and never a false True (D4)."""
 
-from functools import partial
-
 import anyio
 import pytest
-import trio
-import trio.testing
 from anyio.lowlevel import checkpoint
 
 from agentflow import (
     AsyncDispatcher,
     BaseAsyncAgent,
     FlowFailed,
-    Router,
-    SharedWorkingMemory,
     WouldDeadlock,
 )
 from tests.fakes import (
@@ -218,41 +212,3 @@ async def test_a_flow_that_begins_anew_is_waited_for() -> None:
             await checkpoint()
             assert await dispatcher.wait_for_empty_queue(correlation_id="a")
             assert dispatcher.statistics().flows == 0
-
-
-@pytest.mark.trio
-async def test_every_public_coroutine_is_a_checkpoint() -> None:
-    """(D4) Whatever is awaited lets others run and can be cancelled, in any case."""
-    memory = SharedWorkingMemory()
-    async with AsyncDispatcher(
-        router_of((Ping, Sleeper(0))), shared_working_memory=memory
-    ) as dispatcher:
-        for call in (
-            dispatcher.wait_for_empty_queue,
-            partial(dispatcher.wait_for_empty_queue, correlation_id="unknown"),
-            partial(dispatcher.send, Ping(source="x")),
-            partial(dispatcher.run, Ping(source="x"), Pong),
-            partial(memory.wait_for, lambda facts: True),
-            dispatcher.stop,
-        ):
-            with trio.fail_after(5), trio.testing.assert_checkpoints():
-                await call()
-
-
-@pytest.mark.trio
-async def test_every_public_block_is_a_checkpoint() -> None:
-    """(D1) Entering or leaving it lets others run, even when there is nothing to do."""
-    async with AsyncDispatcher(Router()) as dispatcher:
-        for block in (
-            AsyncDispatcher(Router()),
-            dispatcher.open_flow(Pong(source="x")),
-            dispatcher.shared_working_memory.transaction(),
-        ):
-            with trio.testing.assert_checkpoints():
-                await block.__aenter__()
-                await block.__aexit__(None, None, None)
-    async with trio.open_nursery() as nursery:
-        hosted = AsyncDispatcher(Router())
-        with trio.testing.assert_checkpoints():
-            await hosted.start(nursery)
-        await hosted.stop()
