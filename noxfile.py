@@ -83,7 +83,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that the public API is fully typed."""
-    session.install("-e", ".[local,cli,otel,viewer]", *group("types"))
+    session.install("-e", ".[local,cli,otel,svg,viewer]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "agentflow", "--ignoreexternal")
@@ -95,7 +95,7 @@ def tests(session: nox.Session) -> None:
 
     Arguments go to pytest; coverage is only judged without any.
     """
-    session.install("-e", ".[cli,otel,viewer]", *group("tests"))
+    session.install("-e", ".[cli,otel,svg,viewer]", *group("tests"))
     install_model(session)
     install_browser(session)
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), ".coverage").resolve())}
@@ -110,11 +110,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the text analysis on a real model, on the shipped texts or those given."""
+    """Run `agentflow demo`, on the shipped texts or those given."""
     session.install("-e", ".[cli]")
     install_model(session)
-    texts = session.posargs or sorted(map(str, Path("examples/texts").glob("*.txt")))
-    session.run("python", "examples/text_analysis.py", *texts)
+    session.run("agentflow", "demo", *session.posargs)
 
 
 @nox.session
@@ -186,7 +185,7 @@ def wheel(session: nox.Session) -> None:
     (package,) = (path for path in built if path.endswith(".whl"))
     session.run("check-wheel-contents", package)
     session.run("twine", "check", "--strict", *built)
-    session.install(f"{package}[cli,otel,viewer]")
+    session.install(f"{package}[cli,otel,svg,viewer]")
     install_model(session)
     install_browser(session)
     for name in TEST_FILES:

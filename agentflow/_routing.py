@@ -6,7 +6,7 @@ from weakref import WeakSet
 
 import attrs
 
-from agentflow._drawing import to_mermaid, untaken_types
+from agentflow._drawing import Edges, to_mermaid, untaken_types
 from agentflow._errors import RoutingError
 from agentflow._events import Event, TerminateEvent, check_event_type
 from agentflow._failure import Retry
@@ -89,6 +89,11 @@ class Router:
     def routes(self) -> tuple[Route, ...]:
         """All routes, in the order in which they were added."""
         return tuple(self._routes)
+
+    @property
+    def edges(self) -> Edges:
+        """The event class and the handler of each route, in the same order."""
+        return [(route.event_type, route.handler) for route in self._routes]
 
     def add_route(
         self,
@@ -192,8 +197,8 @@ class Router:
         Returns:
             The text of the chart.
         """
-        return to_mermaid([(r.event_type, r.handler) for r in self._routes])
+        return to_mermaid(self.edges)
 
     def untaken(self) -> tuple[type[Event], ...]:
         """Return the event classes that agents say they emit and no route takes."""
-        return untaken_types([(r.event_type, r.handler) for r in self._routes])
+        return untaken_types(self.edges)

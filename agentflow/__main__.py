@@ -1,0 +1,8 @@
+"""`python -m agentflow`: the command line."""
+
+import sys
+
+from agentflow.cli._main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

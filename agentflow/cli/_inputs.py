@@ -1,0 +1,59 @@
+"""The texts that go in: files, and standard input."""
+
+import sys
+from collections.abc import Container, Iterable, Sequence
+from itertools import chain, count
+from pathlib import Path
+
+from agentflow.cli._exits import CommandUsageError
+from agentflow.cli._program import Input
+
+STANDARD_INPUT = "/dev/stdin"
+"""What "-" stands for on the command line."""
+
+
+def read_inputs(files: Sequence[str], shipped: Iterable[Path] = ()) -> list[Input]:
+    """Read the texts: those named, else what is piped in, else those that are shipped.
+
+    Args:
+        files: Paths; "-" for standard input.
+        shipped: What to read when nothing is named and nobody pipes anything in.
+
+    Returns:
+        The texts, each with a name of its own.
+
+    Raises:
+        CommandUsageError: A file cannot be read or holds no text, or there is none.
+    """
+    inputs: dict[str, Input] = {}
+    if not files:
+        files = [STANDARD_INPUT]
+        if sys.stdin is None or sys.stdin.isatty():
+            files = sorted(map(str, shipped))
+    if not files:
+        raise CommandUsageError("name the files to read, or pipe a text in")
+    for file in files:
+        is_piped = file in {"-", STANDARD_INPUT}
+        text = _read(file, is_piped=is_piped)
+        name = _label("standard input" if is_piped else Path(file).name, inputs)
+        inputs[name] = Input(name=name, text=text)
+    return list(inputs.values())
+
+
+def _read(file: str, *, is_piped: bool) -> str:
+    try:
+        data = sys.stdin.buffer.read() if is_piped else Path(file).read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise CommandUsageError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandUsageError(f"{file} is no UTF-8 text: {error}") from error
+    if not text.strip():
+        raise CommandUsageError(f"there is no text in {file}")
+    return text
+
+
+def _label(name: str, taken: Container[str]) -> str:
+    """Keep two texts of one name apart."""
+    labels = chain([name], (f"{name} ({number})" for number in count(2)))
+    return next(label for label in labels if label not in taken)

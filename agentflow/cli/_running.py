@@ -1,0 +1,79 @@
+"""What `run` and `demo` have in common: a program, its texts, and what is shown of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from agentflow.cli._exits import DONE, FAILED
+from agentflow.cli._flows import FlowRun
+from agentflow.cli._observers import Observers
+from agentflow.cli._program import Input, Runnable
+from agentflow.cli._progress import Progress
+from agentflow.cli._screen import Screen
+from agentflow.cli._signals import open_interrupts
+from agentflow.cli._tally import Tally
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How to run.
+
+    Attributes:
+        jobs: How many texts are worked on at a time.
+        trace: Where to write every record; None for nowhere.
+        view: Whether to serve the page.
+        quiet: Whether to show results and errors alone.
+        traceback: Whether to show the traceback of each error.
+    """
+
+    jobs: int
+    trace: Path | None
+    view: bool
+    quiet: bool
+    traceback: bool
+
+
+def run_program(found: Runnable, inputs: Sequence[Input], settings: Settings) -> int:
+    """Run a program on texts and show how it fares.
+
+    Args:
+        found: What to run.
+        inputs: The texts.
+        settings: How.
+
+    Returns:
+        The exit code.
+    """
+    return trio.run(_run, found, inputs, settings)
+
+
+async def _run(found: Runnable, inputs: Sequence[Input], settings: Settings) -> int:
+    tally = Tally()
+    progress = Progress(
+        Screen(),
+        tally,
+        total=len(inputs),
+        is_quiet=settings.quiet,
+        is_detailed=settings.traceback,
+    )
+    work = FlowRun(
+        inputs=inputs,
+        watcher=progress,
+        observer=Observers([tally]),
+        jobs=settings.jobs,
+    )
+    try:
+        async with open_interrupts() as interrupts, trio.open_nursery() as nursery:
+            nursery.start_soon(progress.show)
+            await work.run(found, interrupts)
+            nursery.cancel_scope.cancel("the run has ended")
+    finally:
+        for stray in work.strays:
+            progress.failed(stray)
+        progress.summary(work.outcomes, work.report)
+    if interrupts.code:
+        return interrupts.code
+    is_done = not work.strays and set(work.outcomes.values()) == {"done"}
+    return DONE if is_done else FAILED

@@ -1,0 +1,160 @@
+"""`agentflow run`, with its output in pipes."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, Ran
+
+FLOWS = "tests.cli.flows"
+Texts = Callable[..., list[Path]]
+
+
+def results(ran: Ran) -> list[str]:
+    """Return the results a command has printed, in any order, as flows are at work."""
+    return re.split(r"\n(?! )", ran.out.strip())
+
+
+def test_each_text_is_a_flow_with_a_result(command: Command, texts: Texts) -> None:
+    """A router alone will do: its text event gets the text, its last event is printed."""
+    ran = command("run", f"{FLOWS}:router", *texts("One.", "Two and three."))
+    assert (ran.code, ran.errors) == (0, [])
+    assert sorted(results(ran)) == ["text0.txt\n  words: 1", "text1.txt\n  words: 3"]
+    for name in ("text0.txt", "text1.txt"):
+        assert f"... {name}: begun" in ran.err
+        assert f"... {name}: done after" in ran.err
+
+
+def test_the_summary_counts_what_each_agent_did(command: Command, texts: Texts) -> None:
+    """Queued, running, done, errors, tokens, agent by agent."""
+    ran = command("run", f"{FLOWS}:program", *texts("One.", "poison"))
+    rows = {line.split()[0]: line.split()[1:6] for line in ran.err.splitlines() if line}
+    assert rows["agent"] == ["queued", "running", "done", "errors", "tokens"]
+    assert rows["Counter"] == ["0", "0", "1", "1", "0"]
+    assert rows["Ender"] == ["0", "0", "1", "0", "0"]
+
+
+@pytest.mark.parametrize("target", ["program", "opener"])
+def test_a_program_says_what_is_printed(
+    target: str, command: Command, texts: Texts
+) -> None:
+    """Its result class counts although a route takes it, and its words are used."""
+    ran = command("run", f"{FLOWS}:{target}", *texts("One two."))
+    assert (ran.code, ran.out) == (0, "text0.txt\n  2 words\n")
+
+
+def test_a_failed_attempt_is_no_error(command: Command, texts: Texts) -> None:
+    """What is tried again and then done counts as done."""
+    ran = command("run", f"{FLOWS}:retrying", *texts("again"))
+    assert (ran.code, ran.errors) == (0, [])
+
+
+def test_standard_input_is_a_text(command: Command, texts: Texts) -> None:
+    """Alone when no file is named, and where a dash stands among the files."""
+    ran = command("run", f"{FLOWS}:router", stdin=b"One two.")
+    assert ran.out == "standard input\n  words: 2\n"
+    ran = command("run", f"{FLOWS}:router", *texts("One."), "-", stdin=b"Two three.")
+    assert sorted(results(ran)) == [
+        "standard input\n  words: 2",
+        "text0.txt\n  words: 1",
+    ]
+
+
+def test_two_texts_of_one_name_stay_apart(command: Command, texts: Texts) -> None:
+    """No result is lost for the sake of a name."""
+    (path,) = texts("One.")
+    out = command("run", f"{FLOWS}:router", path, path, path).out
+    for name in ("text0.txt", "text0.txt (2)", "text0.txt (3)"):
+        assert f"{name}\n  words: 1\n" in out
+
+
+def test_one_texts_failure_is_no_others(command: Command, texts: Texts) -> None:
+    """The others are done, and the same error of two texts is one line, made harmless."""
+    ran = command("run", f"{FLOWS}:router", *texts("One.", "poison", "poison"))
+    assert (ran.code, ran.out) == (1, "text0.txt\n  words: 1\n")
+    (error,) = ran.errors
+    assert error.startswith(
+        r"Counter: ValueError: I do not read \x1b[31mthis (flows.py,"
+    )
+    assert error.endswith("(text1.txt, text2.txt)")
+
+
+def test_a_traceback_is_shown_when_asked_for(command: Command, texts: Texts) -> None:
+    """The user's own line is in it."""
+    ran = command("run", f"{FLOWS}:router", "--traceback", *texts("poison"))
+    assert ran.code == 1
+    assert 'raise ValueError("I do not read' in ran.err
+
+
+def test_quiet_leaves_results_and_errors(command: Command, texts: Texts) -> None:
+    """Neither progress nor the table is shown."""
+    ran = command("run", f"{FLOWS}:router", "--quiet", *texts("One.", "poison"))
+    assert ran.out == "text0.txt\n  words: 1\n"
+    assert ran.err.count("\n") == 1
+
+
+def test_jobs_bound_how_many_texts_are_at_work(command: Command, texts: Texts) -> None:
+    """One after the other, the second begins when the first has ended."""
+    ran = command("run", f"{FLOWS}:router", "--jobs", 1, *texts("patient", "patient"))
+    lines = [line.split(" after")[0] for line in ran.err.splitlines()[:4]]
+    assert lines == [
+        "... text0.txt: begun",
+        "... text0.txt: done",
+        "... text1.txt: begun",
+        "... text1.txt: done",
+    ]
+    assert command("run", f"{FLOWS}:router", "--jobs", 0, *texts("One.")).code == 2
+
+
+def test_a_flow_that_cannot_be_opened_is_an_error(
+    command: Command, texts: Texts
+) -> None:
+    """The user's own error, with its line; no text is begun."""
+    ran = command("run", f"{FLOWS}:broken", *texts("One."))
+    assert ran.code == 1
+    assert ran.out == ""
+    left, error = ran.errors
+    assert left == "not begun: text0.txt"
+    words = (
+        "agentflow: the flow cannot be opened: ValueError: no luck today (flows.py, "
+    )
+    assert error.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("two_roots", "this router has Text, Counted. Write agentflow.cli.Program("),
+        ("looping", "this router has none."),
+        ("textless", "a text cannot become Counted: it needs words"),
+    ],
+)
+def test_a_router_that_a_text_does_not_fit_is_an_error(
+    target: str, error: str, command: Command, texts: Texts
+) -> None:
+    """It says what is needed instead."""
+    ran = command("run", f"{FLOWS}:{target}", *texts("One."))
+    assert (ran.code, ran.out) == (2, "")
+    assert error in ran.err
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, "cannot read {path}: No such file or directory"),
+        (b" \n", "there is no text in {path}"),
+        (b"\xff\xfe", "{path} is no UTF-8 text"),
+    ],
+)
+def test_a_file_without_a_text_is_one_line(
+    content: bytes | None, error: str, command: Command, tmp_path: Path
+) -> None:
+    """The file is named, and nothing is begun."""
+    path = tmp_path / "a.txt"
+    if content is not None:
+        path.write_bytes(content)
+    ran = command("run", f"{FLOWS}:router", path)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert error.format(path=path) in ran.err
