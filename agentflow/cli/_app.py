@@ -11,6 +11,7 @@ from agentflow.cli._inputs import STANDARD_INPUT
 COMMANDS = {
     "demo": "Let several agents read texts at the same time, with a real language model.",
     "run": "Run a flow on each text, all side by side.",
+    "chat": "Talk to a language model.",
     "graph": "Draw which agents take and emit which events, or check that it adds up.",
 }
 """What each says first in its docstring, so that listing them imports none of them.

@@ -25,6 +25,8 @@ def demo(  # noqa: PLR0913 -- each is an option of its own
     parameters, which runs on this machine in a child process; no account, key or network
     is needed. The agents are in the module agentflow.cli.demo.
 
+    Ctrl-C and the exit codes are as agentflow run --help has them.
+
     Args:
         files: Texts in UTF-8, each a flow of its own; "-" for what is piped in.
         model: Another model, in a .gguf file.

@@ -44,6 +44,10 @@ class Watcher(Protocol):
         """No further text is begun."""
         ...
 
+    def cancelling(self) -> None:
+        """What has begun is cancelled."""
+        ...
+
 
 @asynccontextmanager
 async def opened(found: Runnable) -> AsyncGenerator[Program | Router]:
@@ -143,7 +147,11 @@ class FlowRun:
                 self._draining = True
                 self.watcher.draining()
                 stopping.start_soon(self._stop, dispatcher, None)
-                interrupts.then(lambda: stopping.start_soon(self._stop, dispatcher, 0))
+                interrupts.then(cancel)
+
+            def cancel() -> None:
+                self.watcher.cancelling()
+                stopping.start_soon(self._stop, dispatcher, 0)
 
             interrupts.then(drain)
             await self._all(program, dispatcher)

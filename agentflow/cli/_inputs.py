@@ -1,5 +1,6 @@
 """The texts that go in: files, and standard input."""
 
+import os
 import sys
 from collections.abc import Container, Iterable, Sequence
 from itertools import chain, count
@@ -35,7 +36,9 @@ def read_inputs(files: Sequence[str], shipped: Iterable[Path] = ()) -> list[Inpu
     for file in files:
         is_piped = file in {"-", STANDARD_INPUT}
         text = _read(file, is_piped=is_piped)
-        name = _label("standard input" if is_piped else Path(file).name, inputs)
+        # Bytes that are no characters of this locale's stand in a name as surrogates.
+        name = os.fsencode(Path(file).name).decode("utf-8", "replace")
+        name = _label("standard input" if is_piped else name, inputs)
         inputs[name] = Input(name=name, text=text)
     return list(inputs.values())
 

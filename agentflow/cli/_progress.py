@@ -83,6 +83,10 @@ class Progress:
         self._is_draining = True
         self._screen.note("finishing what has begun; interrupt again to cancel it")
 
+    def cancelling(self) -> None:
+        """Show that what has begun is cancelled."""
+        self._screen.note("cancelling; interrupt again to end at once")
+
     def failed(self, error: Exception, name: str = "") -> None:
         """Keep an error for the end; the same one of several texts is said once."""
         for words in failures_of(error):

@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from agentflow.cli._exits import DONE, FAILED
+from agentflow.cli._exits import DONE, FAILED, leaves
 from agentflow.cli._flows import FlowRun
 from agentflow.cli._observers import Observers
 from agentflow.cli._program import Input, Runnable
@@ -69,10 +69,13 @@ async def _run(found: Runnable, inputs: Sequence[Input], settings: Settings) -> 
             nursery.start_soon(progress.show)
             await work.run(found, interrupts)
             nursery.cancel_scope.cancel("the run has ended")
-    finally:
-        for stray in work.strays:
-            progress.failed(stray)
-        progress.summary(work.outcomes, work.report)
+    except BaseException as error:
+        if not any(isinstance(leaf, BrokenPipeError) for leaf in leaves(error)):
+            progress.summary(work.outcomes, work.report)
+        raise
+    for stray in work.strays:
+        progress.failed(stray)
+    progress.summary(work.outcomes, work.report)
     if interrupts.code:
         return interrupts.code
     is_done = not work.strays and set(work.outcomes.values()) == {"done"}

@@ -62,6 +62,7 @@ class Screen:
         self._err = _console(stderr=True)
         self.is_live: bool = self._err.is_terminal and not self._err.is_dumb_terminal
         self._live: Live | None = None
+        self._is_within_line = False
 
     def say(self, text: str, *, style: str = "") -> None:
         """Print a result to standard output, above what is live."""
@@ -71,6 +72,48 @@ class Screen:
     def raw(self, text: str) -> None:
         """Write for programs: no colour, nothing escaped."""
         sys.stdout.write(text)
+
+    def piece(self, text: str, *, is_thought: bool = False) -> None:
+        """Write a piece of a line to standard output; thoughts are dimmed."""
+        words = clean(text)
+        if is_thought:
+            words = f"\x1b[2m{words}\x1b[22m" if self._out.is_terminal else ""
+        sys.stdout.write(words)
+        sys.stdout.flush()
+        self._is_within_line = bool(words)
+
+    def end_piece(self) -> None:
+        """End the line that pieces have begun."""
+        if self._is_within_line:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        self._is_within_line = False
+
+    def aside(self, text: str) -> None:
+        """Say on a line of its own what is no part of the pieces."""
+        self.end_piece()
+        self.note(f"- {text}", style="cyan")
+
+    def ask(self, prompt: str) -> str:
+        """Read a line from a terminal.
+
+        Args:
+            prompt: What to show before it.
+
+        Returns:
+            The line.
+
+        Raises:
+            EOFError: Ctrl-D.
+        """
+        if self._out.is_terminal:
+            return input(prompt)
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line
 
     def note(self, text: str, *, style: str = "") -> None:
         """Print what is no result to standard error."""
@@ -121,8 +164,15 @@ def _part(part: str | Grid) -> Text | Table:
     return Text(clean(part)) if isinstance(part, str) else part.drawn()
 
 
+class _Console(Console):
+    """A console that leaves it to us what happens when nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _ENDLESS
     return console

@@ -20,7 +20,7 @@ _SHORT = 0.01
 
 def clean(text: str) -> str:
     """Show what a terminal would obey, and leave the rest as it is."""
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r", "")  # the end of a line may come in two pieces
     return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

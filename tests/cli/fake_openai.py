@@ -2,6 +2,8 @@
 
 It answers with whatever fits the schema asked for. A text decides how it is treated:
 ``poison`` gets an error, ``endless`` no answer at all, and what is too long is refused.
+Without a schema it repeats what was said; ``babble`` gets a beginning without an end,
+``add`` a call of the tool of that name, and ``think`` thoughts before the answer.
 """
 
 import json
@@ -27,6 +29,7 @@ class FakeOpenAI(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.closing = threading.Event()
+        self.requests: list[dict[str, Any]] = []
 
     @property
     def base_url(self) -> str:
@@ -39,6 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = cast("FakeOpenAI", self.server)
         length = int(self.headers["content-length"])
         request = json.loads(self.rfile.read(length))
+        server.requests.append(request)
         prompt = request["messages"][-1]["content"]
         if self.headers["authorization"] != f"Bearer {KEY}":
             self.fail(401, "Incorrect API key provided", "invalid_api_key")
@@ -50,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if "endless" in prompt:
                 server.closing.wait()
-            self.answer(ANSWERS[request["response_format"]["json_schema"]["name"]])
+            self.answer(request, prompt)
 
     def fail(self, status: int, message: str, code: str) -> None:
         """Refuse the request."""
@@ -59,16 +63,46 @@ class _Handler(BaseHTTPRequestHandler):
         error = {"message": message, "code": code, "type": "invalid_request_error"}
         self.wfile.write(json.dumps({"error": error}).encode())
 
-    def answer(self, value: dict[str, str]) -> None:
-        """Stream an object."""
-        said: dict[str, Any] = {"delta": {"content": json.dumps(value)}}
-        ended: dict[str, Any] = {"delta": {}, "finish_reason": "stop"}
+    def answer(self, request: dict[str, Any], prompt: str) -> None:
+        """Stream what fits the request."""
         self.send_response(200)
         self.end_headers()
-        for choice in (said, ended):
-            data = json.dumps({"choices": [{"index": 0, **choice}]})
-            self.wfile.write(f"data: {data}\n\n".encode())
+        wanted = request.get("response_format")
+        if wanted is not None:
+            value = ANSWERS[wanted["json_schema"]["name"]]
+            self.say({"content": json.dumps(value)})
+        elif request["messages"][-1]["role"] == "tool":
+            self.say({"content": f"It is {prompt}."})
+        elif "add" in prompt and request.get("tools"):
+            function = {"name": "add", "arguments": '{"a": 1, "b": 2}'}
+            self.say({"tool_calls": [{"index": 0, "id": "1", "function": function}]})
+            self.end("tool_calls")
+            return
+        else:
+            if "think" in prompt:
+                self.say({"reasoning_content": "Hmm."})
+            for word in ("You", " said ", prompt):
+                self.say({"content": word})
+            if "babble" in prompt:
+                cast("FakeOpenAI", self.server).closing.wait()
+        self.end("stop")
+
+    def end(self, reason: str) -> None:
+        """End the stream, and say what it cost."""
+        self.say({}, reason)
+        usage = {"prompt_tokens": 10, "completion_tokens": 5}
+        self.send({"choices": [], "usage": usage})
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def say(self, delta: dict[str, Any], reason: str | None = None) -> None:
+        """Stream a piece."""
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        self.send({"choices": [choice]})
+
+    def send(self, chunk: dict[str, Any]) -> None:
+        """Send an event."""
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.flush()
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Keep quiet."""

@@ -1,5 +1,6 @@
 """Flows for the command line to run, without a model."""
 
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -118,3 +119,101 @@ two_roots = Router({Text: [Vague()], Counted: [Ender()]})
 textless = Router({Counted: [Ender()]})
 
 looping = Router({Never: [Looper()]})
+
+
+class Printer(BaseAsyncAgent):
+    """Prints by itself."""
+
+    async def receive_event_async(self, event: Text) -> list[Counted]:
+        print("printed")  # noqa: T201 -- as a user's agent may
+        return [Counted(source="Printer", words=1)]
+
+
+printing = Router({Text: [Printer()]})
+
+
+class Waiter(BaseAsyncAgent):
+    """Waits for SIGUSR2."""
+
+    async def receive_event_async(self, event: Text) -> list[Counted]:
+        with trio.open_signal_receiver(signal.SIGUSR2) as signals:
+            async for _ in signals:
+                break
+        return [Counted(source="Waiter", words=len(event.text.split()))]
+
+
+waiting = Router({Text: [Waiter()]})
+
+
+class Blocker(BaseAsyncAgent):
+    """Cannot be cancelled."""
+
+    async def receive_event_async(self, event: Text) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+
+stuck = Router({Text: [Blocker()]})
+
+
+@asynccontextmanager
+async def slow_opener() -> AsyncGenerator[Program]:
+    """Never open."""
+    print("opening")  # noqa: T201
+    await trio.Event().wait()
+    yield program
+
+
+class Chatterbox(BaseAsyncAgent):
+    """Says more than a pipe holds."""
+
+    async def receive_event_async(self, event: Text) -> list[Counted]:
+        return [Counted(source="Chatterbox", words=n) for n in range(20_000)]
+
+
+chatty = Router({Text: [Chatterbox()]})
+
+
+class Poison(Event):
+    """Nobody can take it."""
+
+
+class Starter(BaseAsyncAgent):
+    """Begins a flow that nobody owns, and that fails."""
+
+    async def receive_event_async(self, event: Text) -> list[Counted | Poison]:
+        return [
+            Counted(source="Starter", words=1),
+            Poison(source="Starter", correlation_id="another"),
+        ]
+
+
+class Taker(BaseAsyncAgent):
+    async def receive_event_async(self, event: Poison) -> None:
+        raise ValueError("nobody asked")
+
+
+straying = Router({Text: [Starter()], Poison: [Taker()]})
+
+
+def unlucky(given: Input) -> Text:
+    """Fail to begin."""
+    raise ValueError(f"no {given.name}")
+
+
+unlucky_program = Program(router=router, start=unlucky, result=Counted)
+
+
+class Untexted(Event):
+    title: str = ""
+
+
+untexted = Router({Untexted: [Vague()]})
+
+
+def vaguely(given: Input) -> Event:
+    """Begin with something."""
+    return start(given)
+
+
+vague_program = Program(router=router, start=vaguely, result=(Counted,))

@@ -89,6 +89,12 @@ def test_check_knows_the_results_and_roots_of_a_program(command: Command) -> Non
     assert (ran.code, ran.out, ran.err) == (0, "", "3 agents: nothing found\n")
 
 
+def test_check_of_a_program_that_does_not_say_how_it_begins(command: Command) -> None:
+    """Flows then begin with what nobody emits."""
+    ran = command("graph", f"{FLOWS}:vague_program", "--check")
+    assert (ran.code, ran.err) == (0, "1 agent: nothing found\n")
+
+
 def test_check_names_agents_that_nothing_reaches(command: Command) -> None:
     """An agent that only feeds itself is out of reach, unless flows begin there."""
     target = f"{FLOWS}:unreached"

@@ -123,9 +123,43 @@ def test_a_flow_that_cannot_be_opened_is_an_error(
     assert error.startswith(words)
 
 
+def test_a_flow_that_no_text_began_fails_the_run(
+    command: Command, texts: Texts
+) -> None:
+    """An agent began it; its failure is in nobody else's hands."""
+    ran = command("run", f"{FLOWS}:straying", *texts("One."))
+    assert (ran.code, ran.out) == (1, "text0.txt\n  words: 1\n")
+    (error,) = ran.errors
+    assert error.startswith("Taker: ValueError: nobody asked (flows.py, line")
+
+
+def test_a_text_that_begins_no_flow_fails(command: Command, texts: Texts) -> None:
+    """The user's own function raised."""
+    ran = command("run", f"{FLOWS}:unlucky_program", *texts("One."))
+    assert (ran.code, ran.out) == (1, "")
+    assert "ValueError: no text0.txt (flows.py, line" in ran.err
+
+
+def test_a_long_list_is_cut(command: Command, module: Callable[[str], None]) -> None:
+    """Twelve texts that nobody got round to are ten names and a number."""
+    for number in range(12):
+        Path(f"{number:02}.txt").write_text("One.", "utf-8")
+    ran = command("run", f"{FLOWS}:broken", *sorted(map(str, Path().glob("*.txt"))))
+    assert "not begun: 00.txt, " in ran.err
+    assert "09.txt and 2 more" in ran.err
+
+
+def test_nothing_to_read_is_an_error(command: Command) -> None:
+    """No file is named, and nobody pipes a text in."""
+    ran = command("run", f"{FLOWS}:router", stdin=None)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "agentflow: name the files to read, or pipe a text in\n"
+
+
 @pytest.mark.parametrize(
     ("target", "error"),
     [
+        ("untexted", "a text cannot become Untexted: it has no field text"),
         ("two_roots", "this router has Text, Counted. Write agentflow.cli.Program("),
         ("looping", "this router has none."),
         ("textless", "a text cannot become Counted: it needs words"),
