@@ -12,6 +12,9 @@ COMMANDS = {
     "demo": "Let several agents read texts at the same time, with a real language model.",
     "run": "Run a flow on each text, all side by side.",
     "chat": "Talk to a language model.",
+    "trace": (
+        "Show what a trace file says: how flows, agents and models did, and what failed."
+    ),
     "graph": "Draw which agents take and emit which events, or check that it adds up.",
 }
 """What each says first in its docstring, so that listing them imports none of them.

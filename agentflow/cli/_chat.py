@@ -14,6 +14,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from agentflow._errors import FlowFailed
 from agentflow.cli._exits import DONE, FAILED, CommandUsageError
+from agentflow.cli._observing import open_observers
 from agentflow.cli._progress import failures_of
 from agentflow.cli._screen import Screen
 from agentflow.cli._talk import Answer, Talk, open_talk
@@ -124,6 +125,7 @@ def chat(  # noqa: PLR0913 -- each is an option of its own
     context: int | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
+    trace: Path | None = None,
 ) -> int:
     """Talk to a language model.
 
@@ -150,6 +152,8 @@ def chat(  # noqa: PLR0913 -- each is an option of its own
             beyond it.
         temperature: How much chance there is in the answer.
         max_tokens: How long an answer may be.
+        trace: Write every record to this file, what was said included; see agentflow
+            trace.
 
     Returns:
         The exit code.
@@ -176,7 +180,7 @@ def chat(  # noqa: PLR0913 -- each is an option of its own
     screen = Screen()
     with (
         start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(_open(asked, screen)) as talk,
+        portal.wrap_async_context_manager(_open(asked, screen, trace)) as talk,
     ):
         return _Chat(portal, talk, screen).run()
 
@@ -195,8 +199,14 @@ def _is_tool(found: object) -> TypeGuard[ToolLike]:
 
 
 @asynccontextmanager
-async def _open(asked: Asked, screen: Screen) -> AsyncGenerator[Talk]:
-    async with asked.open() as session, open_talk(session, screen) as talk:
+async def _open(
+    asked: Asked, screen: Screen, trace: Path | None
+) -> AsyncGenerator[Talk]:
+    async with (
+        open_observers(trace) as observers,
+        asked.open() as session,
+        open_talk(session, screen, observers) as talk,
+    ):
         yield talk
 
 

@@ -100,7 +100,7 @@ class FlowRun:
     Attributes:
         inputs: The texts.
         watcher: Hears how they fare.
-        observer: Gets every record.
+        observers: Get every record.
         jobs: How many texts are worked on at a time.
         outcomes: What became of each, by name.
         report: What a drained or cancelled session did not deliver.
@@ -109,8 +109,8 @@ class FlowRun:
 
     inputs: Sequence[Input]
     watcher: Watcher
-    observer: Observer
     jobs: int
+    observers: Sequence[Observer] = ()
     outcomes: dict[str, Outcome] = attrs.field(init=False, factory=dict[str, Outcome])
     report: StopReport = attrs.field(init=False, factory=StopReport)
     strays: list[FlowFailed] = attrs.field(init=False, factory=list[FlowFailed])
@@ -140,7 +140,7 @@ class FlowRun:
                 await self._session(program, interrupts)
 
     async def _session(self, program: Program, interrupts: Interrupts) -> None:
-        dispatcher = AsyncDispatcher(program.router, tracer=self.observer)
+        dispatcher = AsyncDispatcher(program.router, tracer=self.observers)
         async with trio.open_nursery() as stopping, dispatcher:
 
             def drain() -> None:

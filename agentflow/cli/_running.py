@@ -8,7 +8,7 @@ import trio
 
 from agentflow.cli._exits import DONE, FAILED, leaves
 from agentflow.cli._flows import FlowRun
-from agentflow.cli._observers import Observers
+from agentflow.cli._observing import open_observers
 from agentflow.cli._program import Input, Runnable
 from agentflow.cli._progress import Progress
 from agentflow.cli._screen import Screen
@@ -58,14 +58,14 @@ async def _run(found: Runnable, inputs: Sequence[Input], settings: Settings) -> 
         is_quiet=settings.quiet,
         is_detailed=settings.traceback,
     )
-    work = FlowRun(
-        inputs=inputs,
-        watcher=progress,
-        observer=Observers([tally]),
-        jobs=settings.jobs,
-    )
+    work = FlowRun(inputs=inputs, watcher=progress, jobs=settings.jobs)
     try:
-        async with open_interrupts() as interrupts, trio.open_nursery() as nursery:
+        async with (
+            open_observers(settings.trace) as observers,
+            open_interrupts() as interrupts,
+            trio.open_nursery() as nursery,
+        ):
+            work.observers = [tally, *observers]
             nursery.start_soon(progress.show)
             await work.run(found, interrupts)
             nursery.cancel_scope.cancel("the run has ended")

@@ -22,7 +22,6 @@ from agentflow._records import (
 )
 from agentflow._routing import Router
 from agentflow.abc import Observer
-from agentflow.cli._observers import Observers
 from agentflow.cli._words import describe, one_line, seconds
 from agentflow.llm import (
     ChatSession,
@@ -194,9 +193,10 @@ async def open_talk(
         An answer on its way is stopped.
     """
     router = Router({Question: [Answerer(chat, listener)]})
-    observer = Observers([ToolTeller(listener), *observers])
     async with (
         chat.llm,
-        AsyncDispatcher(router, tracer=observer) as dispatcher,
+        AsyncDispatcher(
+            router, tracer=[ToolTeller(listener), *observers]
+        ) as dispatcher,
     ):
         yield Talk(dispatcher=dispatcher)

@@ -217,3 +217,11 @@ def vaguely(given: Input) -> Event:
 
 
 vague_program = Program(router=router, start=vaguely, result=(Counted,))
+
+
+class Grouper(BaseAsyncAgent):
+    async def receive_event_async(self, event: Text) -> None:
+        raise ExceptionGroup("two", [ZeroDivisionError("first"), KeyError("second")])
+
+
+grouping = Router({Text: [Grouper()]})
