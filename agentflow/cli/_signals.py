@@ -26,7 +26,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.code: int = 0
-        self._act: Callable[[], object] | None = None
+        self._act: Callable[[], object] = _nothing
 
     def then(self, act: Callable[[], object]) -> None:
         """Have the next interrupt call `act`; the one after that ends the process."""
@@ -35,12 +35,15 @@ class Interrupts:
     def came(self, number: int) -> None:
         """Take an interrupt."""
         self.code = _CODES[signal.Signals(number)]
-        act, self._act = self._act, None
-        if act is not None:
-            act()
-        if self._act is None:
+        act, self._act = self._act, _nothing
+        act()
+        if self._act is _nothing:
             for each in _CODES:
                 signal.signal(each, signal.SIG_DFL)
+
+
+def _nothing() -> None:
+    """Do what there is to do after the last interrupt that somebody heeds."""
 
 
 @asynccontextmanager

@@ -70,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = request.get("response_format")
         if wanted is not None:
             value = ANSWERS[wanted["json_schema"]["name"]]
+            if "endurance" in prompt and "summary" in value:
+                value = {"summary": "A man goes to sea and has no ro"}
             self.say({"content": json.dumps(value)})
         elif request["messages"][-1]["role"] == "tool":
             self.say({"content": f"It is {prompt}."})

@@ -1,7 +1,7 @@
 """Flows for the command line to run, without a model."""
 
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
@@ -225,3 +225,20 @@ class Grouper(BaseAsyncAgent):
 
 
 grouping = Router({Text: [Grouper()]})
+
+
+class Clumsy(BaseAsyncAgent):
+    async def receive_event_async(self, event: Text) -> AsyncIterator[Counted]:
+        yield Counted(source="Clumsy", words=1)
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("no cleaning up")
+
+
+def speechless(event: Event) -> str:
+    """Find no words."""
+    raise ValueError("no words")
+
+
+clumsy = Program(router=Router({Text: [Clumsy()]}), start=start, show=speechless)

@@ -84,6 +84,22 @@ def test_a_text_beyond_the_context_is_cut_with_a_note(
     assert "note:    the model has read 2,500 of 10,000 characters" in ran.out
 
 
+def test_a_summary_that_ran_out_of_room_ends_with_its_last_word(
+    fake: FakeOpenAI, command: Command, texts: Texts
+) -> None:
+    """Half a word is worse than none."""
+    ran = command("demo", *at(fake), *texts("A tale of endurance."))
+    assert "summary: A man goes to sea and has no ...\n" in ran.out
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@pytest.mark.model
+def test_the_demo_is_a_flow_like_any_other(command: Command) -> None:
+    """It can be named as one, and it adds up."""
+    ran = command("graph", "agentflow.cli.demo:flow", "--check")
+    assert (ran.code, ran.err) == (0, "4 agents: nothing found\n")
+
+
 def test_a_wrong_key_is_said_once(
     fake: FakeOpenAI, command: Command, texts: Texts
 ) -> None:

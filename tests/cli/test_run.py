@@ -95,6 +95,15 @@ def test_quiet_leaves_results_and_errors(command: Command, texts: Texts) -> None
     assert ran.err.count("\n") == 1
 
 
+def test_a_long_run_says_now_and_then_what_the_agents_do(
+    command: Command, texts: Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that is silent for minutes helps nobody."""
+    monkeypatch.setattr("agentflow.cli._progress.PULSE", 0.1)
+    ran = command("run", f"{FLOWS}:router", *texts("patient"))
+    assert "... agents: Counter 0 queued, 1 running, 0 done\n" in ran.err
+
+
 def test_jobs_bound_how_many_texts_are_at_work(command: Command, texts: Texts) -> None:
     """One after the other, the second begins when the first has ended."""
     ran = command("run", f"{FLOWS}:router", "--jobs", 1, *texts("patient", "patient"))
@@ -147,6 +156,28 @@ def test_a_long_list_is_cut(command: Command, module: Callable[[str], None]) -> 
     ran = command("run", f"{FLOWS}:broken", *sorted(map(str, Path().glob("*.txt"))))
     assert "not begun: 00.txt, " in ran.err
     assert "09.txt and 2 more" in ran.err
+
+
+def test_all_errors_of_a_text_are_told(command: Command, texts: Texts) -> None:
+    """The words for its result could not be found, and its agent cleaned up badly."""
+    ran = command("run", f"{FLOWS}:clumsy", *texts("One."))
+    assert (ran.code, ran.out) == (1, "")
+    speechless, clumsy = ran.errors
+    assert speechless.startswith("ValueError: no words (flows.py, line")
+    assert clumsy.startswith("Clumsy: ValueError: no cleaning up (flows.py, line")
+
+
+def test_a_program_with_a_wrong_result_is_refused(
+    command: Command, module: Callable[[str], None]
+) -> None:
+    """When it is made, with what to write."""
+    module(
+        "from agentflow import Router\nfrom agentflow.cli import Program\n"
+        "flow = Program(router=Router(), start=print, result=(3,))\n"
+    )
+    ran = command("run", "made_up:flow", stdin=b"One.")
+    assert ran.code == 2
+    assert "RoutingError: result= must be event classes, not 3" in ran.err
 
 
 def test_nothing_to_read_is_an_error(command: Command) -> None:
