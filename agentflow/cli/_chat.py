@@ -17,6 +17,7 @@ from agentflow.cli._exits import DONE, FAILED, CommandUsageError
 from agentflow.cli._observing import open_observers
 from agentflow.cli._progress import failures_of
 from agentflow.cli._screen import Screen
+from agentflow.cli._signals import dumping
 from agentflow.cli._talk import Answer, Talk, open_talk
 from agentflow.cli._targets import load_kind
 from agentflow.cli._words import count
@@ -181,6 +182,7 @@ def chat(  # noqa: PLR0913 -- each is an option of its own
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(_open(asked, screen, trace)) as talk,
+        dumping(talk.dispatcher.dump, screen.aside, talk.token),
     ):
         return _Chat(portal, talk, screen).run()
 

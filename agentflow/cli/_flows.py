@@ -18,7 +18,7 @@ from agentflow._routing import Router
 from agentflow.abc import Observer
 from agentflow.cli._exits import CommandError, CommandUsageError
 from agentflow.cli._program import KIND, Input, Program, Runnable
-from agentflow.cli._signals import Interrupts
+from agentflow.cli._signals import Interrupts, dumping
 from agentflow.cli._words import describe
 
 Outcome = Literal["done", "failed", "cancelled", "not begun"]
@@ -46,6 +46,10 @@ class Watcher(Protocol):
 
     def cancelling(self) -> None:
         """What has begun is cancelled."""
+        ...
+
+    def dumped(self, text: str) -> None:
+        """Somebody wanted to know what the agents are at."""
         ...
 
 
@@ -154,8 +158,10 @@ class FlowRun:
                 stopping.start_soon(self._stop, dispatcher, 0)
 
             interrupts.then(drain)
-            await self._all(program, dispatcher)
-            await self._stop(dispatcher, None)
+            token = trio.lowlevel.current_trio_token()
+            with dumping(dispatcher.dump, self.watcher.dumped, token):
+                await self._all(program, dispatcher)
+                await self._stop(dispatcher, None)
             self.report = dispatcher.stop_report
 
     async def _stop(  # noqa: ASYNC910 -- stopping is one

@@ -87,6 +87,10 @@ class Progress:
         """Show that what has begun is cancelled."""
         self._screen.note("cancelling; interrupt again to end at once")
 
+    def dumped(self, text: str) -> None:
+        """Show what the agents are at."""
+        self._screen.note(text)
+
     def failed(self, error: Exception, name: str = "") -> None:
         """Keep an error for the end; the same one of several texts is said once."""
         for words in failures_of(error):

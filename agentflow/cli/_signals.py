@@ -5,7 +5,10 @@ KeyboardInterrupt breaks in between two lines of code. What the next one does is
 whoever knows; after the last it ends the process at once, whatever that is doing.
 """
 
+import os
 import signal
+import threading
+import traceback
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
@@ -13,6 +16,16 @@ from types import FrameType
 import trio
 
 from agentflow.cli._exits import INTERRUPTED, TERMINATED
+from agentflow.cli._words import clean
+
+_STDERR = 2
+"""The file descriptor."""
+
+_PATIENCE = 0.5
+"""Seconds that the event loop has to come round before a dump is written without it."""
+
+_FRAMES = 5
+"""How many lines of the call stack are shown where an agent holds up the event loop."""
 
 _CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
@@ -75,15 +88,20 @@ async def open_interrupts() -> AsyncGenerator[Interrupts]:
 
 
 @contextmanager
-def dumping(dump: Callable[[], str], write: Callable[[str], object]) -> Generator[None]:
-    """Print a task dump whenever SIGUSR1 comes, for the length of a block.
+def dumping(
+    dump: Callable[[], object],
+    write: Callable[[str], object],
+    token: trio.lowlevel.TrioToken,
+) -> Generator[None]:
+    """Show a task dump whenever SIGUSR1 comes, for the length of a block.
 
-    It is printed from the signal handler, so an agent that holds up the event loop is
-    shown at the line where it does.
+    The event loop makes and shows it. Where an agent holds the loop up, the dump is made
+    in the midst of that agent, and a thread writes it to standard error.
 
     Args:
-        dump: Makes it.
-        write: Shows it.
+        dump: Makes it, on the event loop.
+        write: Shows it, on the event loop.
+        token: Of the event loop.
 
     Yields:
         Nothing.
@@ -93,11 +111,37 @@ def dumping(dump: Callable[[], str], write: Callable[[str], object]) -> Generato
         yield
         return
 
-    def show(_number: int, _frame: FrameType | None) -> None:
-        write(dump())
+    def heed(_number: int, frame: FrameType | None) -> None:
+        timer: threading.Timer | None = None
+        if trio.lowlevel.in_trio_task():
+            timer = threading.Timer(_PATIENCE, _write_now, [_held_up(dump, frame)])
+            timer.daemon = True
+            timer.start()
+        token.run_sync_soon(show, timer)
 
-    before = signal.signal(asked, show)
+    def show(timer: threading.Timer | None) -> None:
+        if timer is not None:
+            timer.cancel()
+        write(str(dump()))
+
+    before = signal.signal(asked, heed)
     try:
         yield
     finally:
         signal.signal(asked, before)
+
+
+def _held_up(dump: Callable[[], object], frame: FrameType | None) -> str:
+    """Say what there is to say should the loop not come round."""
+    stack = traceback.extract_stack(frame)[-_FRAMES:]
+    where = "".join(traceback.format_list(stack))
+    try:
+        words = str(dump())
+    except Exception as error:  # noqa: BLE001 -- it must not break into the agent
+        words = f"there is no dump: {error!r}"
+    return f"\n{words}\nthe event loop is held up at\n{where}"
+
+
+def _write_now(text: str) -> None:
+    """Write past all buffers: what was interrupted may hold their locks."""
+    os.write(_STDERR, clean(text).encode(errors="backslashreplace"))

@@ -138,11 +138,13 @@ class Talk:
 
     Attributes:
         dispatcher: The session.
+        token: Of the event loop it is on.
         usage: Tokens used so far.
         asked: Questions answered so far.
     """
 
     dispatcher: AsyncDispatcher
+    token: trio.lowlevel.TrioToken
     usage: Usage = attrs.field(init=False, factory=Usage)
     asked: int = attrs.field(init=False, default=0)
 
@@ -199,4 +201,5 @@ async def open_talk(
             router, tracer=[ToolTeller(listener), *observers]
         ) as dispatcher,
     ):
-        yield Talk(dispatcher=dispatcher)
+        token = trio.lowlevel.current_trio_token()
+        yield Talk(dispatcher=dispatcher, token=token)

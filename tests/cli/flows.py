@@ -1,6 +1,7 @@
 """Flows for the command line to run, without a model."""
 
 import signal
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -130,6 +131,18 @@ class Printer(BaseAsyncAgent):
 
 
 printing = Router({Text: [Printer()]})
+
+
+class Hog(BaseAsyncAgent):
+    """Holds up the event loop."""
+
+    async def receive_event_async(self, event: Text) -> None:
+        print("hogging")  # noqa: T201
+        while True:
+            time.sleep(0.01)  # noqa: ASYNC251 -- as an agent must not
+
+
+hogging = Router({Text: [Hog()]})
 
 
 class Waiter(BaseAsyncAgent):

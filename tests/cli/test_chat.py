@@ -75,6 +75,19 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_leaves(fake: FakeOpenAI) -> N
     assert "Traceback" not in terminal.text
 
 
+def test_sigusr1_shows_what_the_session_is_doing(fake: FakeOpenAI) -> None:
+    """Below the beginning of the answer, which goes on."""
+    with open_terminal("chat", *at(fake), size=(30, 200)) as terminal:
+        say(terminal, "babble")
+        terminal.wait_for("You said babble")
+        terminal.send(signal.SIGUSR1)
+        terminal.wait_for("- 1 handlers in 1 flows")
+        terminal.wait_for("Answerer handles Question ")
+        terminal.type("\x03")
+        terminal.wait_for("(stopped)")
+        leave(terminal)
+
+
 def test_thoughts_are_dimmed(fake: FakeOpenAI) -> None:
     """They are seen, and are not the answer."""
     with open_terminal("chat", *at(fake)) as terminal:

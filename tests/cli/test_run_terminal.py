@@ -155,6 +155,32 @@ def test_sigterm_drains_with_an_exit_code_of_its_own(texts: Texts) -> None:
     assert "words: 1" in terminal.text
 
 
+def test_sigusr1_shows_which_agent_is_at_which_line(texts: Texts) -> None:
+    """With the event and the flow; the run goes on."""
+    paths = texts("endless")
+    with open_terminal("run", f"{FLOWS}:router", *paths, size=(30, 200)) as terminal:
+        terminal.wait_for("1 running")
+        terminal.send(signal.SIGUSR1)
+        terminal.wait_for("1 handlers in 1 flows; queued: nothing")
+        terminal.wait_for("Counter handles Text ")
+        terminal.wait_for("await trio.sleep_forever()")
+        terminal.send(signal.SIGTERM)
+        terminal.wait_for("finishing what has begun")
+        terminal.send(signal.SIGTERM)
+        assert terminal.wait() == 143
+
+
+def test_sigusr1_shows_the_agent_that_holds_up_the_event_loop(texts: Texts) -> None:
+    """That is when one needs it most."""
+    target = f"{FLOWS}:hogging"
+    with open_terminal("run", target, *texts("One."), is_killed=True) as terminal:
+        terminal.wait_for("hogging")
+        terminal.send(signal.SIGUSR1)
+        terminal.wait_for("Hog handles Text ")
+        terminal.wait_for("the event loop is held up at")
+        terminal.wait_for("time.sleep(0.01)")
+
+
 @pytest.mark.parametrize("target", ["router", "chatty"])
 def test_a_reader_that_has_enough_ends_it_quietly(target: str, texts: Texts) -> None:
     """As `head` does."""
