@@ -28,7 +28,15 @@ HOT_LOOPS = (
 TEST_RULES = "--disable=ASYNC112,ASYNC118,ASYNC124,ASYNC127"
 CODE = ("agentflow", "tests", "examples", "benchmarks")
 # What the tests read beside the package: all that a wheel does not hold.
-TEST_FILES = ("README.md", "docs", "pyproject.toml", "noxfile.py", ".ci", "page", *CODE[1:])
+TEST_FILES = (
+    "README.md",
+    "docs",
+    "pyproject.toml",
+    "noxfile.py",
+    ".ci",
+    "page",
+    *CODE[1:],
+)
 # Set to leave out the tests that drive a browser.
 NO_BROWSER = "AGENTFLOW_TESTS_WITHOUT_BROWSER"
 BROWSER = ("chromium", "fonts-dejavu-core")
