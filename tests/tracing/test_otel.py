@@ -387,6 +387,16 @@ async def test_content_is_not_there_unless_the_broker_records_it(
     assert "What is six" not in str(capturing.flush())
 
 
+async def test_content_is_not_there_unless_the_environment_lets_it_out(
+    telemetry: Telemetry,
+) -> None:
+    """(T1) The broker alone lets nothing out."""
+    await ask(telemetry, [calling(6), "42"], content=True)
+    spans = telemetry.flush()
+    assert "What is six" not in str(spans)
+    assert '"a": 6' not in str(spans)
+
+
 async def test_failed_and_cancelled_calls_are_marked_as_such(
     telemetry: Telemetry,
 ) -> None:
