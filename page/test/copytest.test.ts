@@ -19,14 +19,14 @@ describe("copy as test", () => {
     expect(code).toContain('text="say \\"hi\\"\\n"');
     expect(code).toContain('tags=["x", None, True]');
     expect(code).toContain('Inner(score=float("nan"))');
-    expect(code).toContain('(1, "what?"): ["that"],');
+    expect(code).toContain('scripted_llm.reply("that", when="what?")');
     expect(code).toContain('assert names == ["AnswerEvent", "TextEvent"]');
   });
   it("expects the failure of a flow that failed", () => {
     const store = storeOf(accepted(1, "a", null, ["A"]), about("HandlerStarted", 1, "a", "A"), about("HandlerFailed", 2, "a", "A", { error: { type: "builtins:ValueError", message: "no" }, consequence: "fail flow" }));
     const code = testOf(store, eventIn(store, "a"));
     expect(code).toContain("pytest.raises(FlowFailed)");
-    expect(code).toContain('in ["ValueError"]');
+    expect(code).toContain('names & {"ValueError"}');
     expect(code).not.toContain("ScriptedGateway");
   });
   it("lets no name from a trace become code", () => {

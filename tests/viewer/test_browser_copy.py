@@ -111,7 +111,16 @@ def test_copied_tests_pass_as_they_stand(
         code = page.evaluate("navigator.clipboard.readText()")
         (tmp_path / f"test_{item}.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "test_book.py", "test_glass.py"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-W",
+            "error",
+            "test_book.py",
+            "test_glass.py",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

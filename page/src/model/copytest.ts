@@ -11,7 +11,7 @@ import { field, isObject, list, shortName, text, type Json, type JsonObject } fr
 import type { Store } from "./store";
 import type { Call, EventNode } from "./types";
 
-/** Characters of a question by which its answer is found. */
+/** Of the last text in a conversation, so many characters are what a reply waits for. */
 const KEY = 80;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const KEYWORDS = new Set(
@@ -20,116 +20,147 @@ const KEYWORDS = new Set(
 
 export function testOf(store: Store, event: EventNode): string {
   const root = event.fields ? event : (store.eventById.get(event.parentId) ?? event);
-  const below = descendants(root);
-  const all = [root, ...below];
+  const all = [root, ...descendants(root)];
   const calls = all.flatMap((one) => one.spans.flatMap((span) => span.calls));
-  const failures = all.flatMap((one) => one.spans.filter((span) => span.consequence === "fail flow"));
+  const errors = all.flatMap((one) => one.spans.filter((span) => span.consequence === "fail flow").map((span) => span.error ?? {}));
   const code = new Code();
-  const built = code.object(root.fullType, root.fields ?? {}, `source=${code.text(sourceName(root))}`);
-  // Who asks a model anywhere has a router that is made with one.
-  const asks = store.flows.some((flow) => flow.calls.length > 0);
-  const answers = asks ? answersOf(calls, code) : "";
-  const types = all.map((one) => pythonName(one.type, "AnEvent")).sort();
-  return assemble({ root, built, answers, types, code, failed: failures.map((span) => pythonName(shortName(text(field(span.error ?? {}, "type"))), "Exception")) });
+  const pieces: Pieces = {
+    code,
+    event: code.object(root.fullType, root.fields ?? {}, `source=${code.text(sourceName(root))}`),
+    name: pythonName(root.type, "AnEvent"),
+    // Who asks a model anywhere has a router that is made with one.
+    asks: store.flows.some((flow) => flow.calls.length > 0),
+    answers: answersOf(calls, code),
+    types: all.map((one) => pythonName(one.type, "AnEvent")).sort(),
+    errors: [...new Set(errors.map((error) => pythonName(shortName(text(field(error, "type"))), "Exception")))],
+  };
+  return pieces.errors.length ? failingTest(pieces) : passingTest(pieces);
 }
 
 interface Pieces {
-  root: EventNode;
-  built: string;
-  answers: string;
-  types: string[];
-  failed: string[];
-  code: Code;
+  readonly code: Code;
+  readonly event: string;
+  readonly name: string;
+  readonly asks: boolean;
+  readonly answers: Answers;
+  readonly types: readonly string[];
+  readonly errors: readonly string[];
 }
 
-function assemble({ root, built, answers, types, failed, code }: Pieces): string {
-  const fails = failed.length > 0;
-  const scripted = answers !== "";
+interface Answers {
+  /** In the order in which they were asked for. */
+  readonly lines: readonly { when: string; said: string | null }[];
+  readonly unrecorded: number;
+}
+
+/** A flow that went well asks the same again, and nothing else: the fixture sees to it. */
+function passingTest({ code, event, name, asks, answers, types }: Pieces): string {
   code.use("agentflow", "AsyncDispatcher");
-  if (fails) code.use("agentflow", "FlowFailed");
-  else code.use("agentflow.tracing", "Tracer");
-  if (scripted) {
-    code.use("agentflow.llm", "LLMBroker");
-    code.use("agentflow.testing", "ScriptedGateway");
-  }
+  code.use("agentflow.tracing", "Tracer");
   code.use("your_program", "make_router");
-  const name = pythonName(root.type, "event").replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_").toLowerCase();
-  const broker = scripted ? `        llm = LLMBroker("scripted", gateway=ScriptedGateway(answer))\n` : "";
-  const session = `AsyncDispatcher(make_router(${scripted ? "llm" : ""})${fails ? "" : ", tracer=tracer"})`;
-  const main = [
-    broker.trimEnd(),
-    `        async with ${session} as dispatcher:`,
+  const replies = answers.lines.map(({ when, said }) =>
+    said === null
+      ? `    scripted_llm.reply(when=${when}, delay=float("inf"))  # nobody waited for it`
+      : `    scripted_llm.reply(${indent(said, 4)}, when=${when})`,
+  );
+  return [
+    ...head(name, code, []),
+    `def test_${snake(name)}_as_in_the_trace(${asks ? "scripted_llm" : ""}):`,
+    '    """The same events come of it."""',
+    `    event = ${indent(event, 4)}`,
+    ...missing(answers),
+    ...replies,
+    "    tracer = Tracer()",
+    "",
+    "    async def main():",
+    `        router = make_router(${asks ? "scripted_llm.broker()" : ""})`,
+    "        async with AsyncDispatcher(router, tracer=tracer) as dispatcher:",
     "            async with dispatcher.open_flow(event) as flow:",
     "                pass",
     "        return flow.correlation_id",
-  ].filter(Boolean);
-  const check = fails
-    ? [
-        "    with pytest.raises(FlowFailed) as caught:",
-        "        trio.run(main)",
-        "    names = [type(error).__name__ for error in caught.value.exceptions]",
-        `    assert names[0] in ${code.value(failed)}`,
-      ]
-    : [
-        "    tree = tracer.tree(trio.run(main))",
-        "    names = sorted(type(node.event).__name__ for _, node in tree.walk())",
-        `    assert names == ${wrapped(types.map((type) => code.text(type)), 4)}`,
-      ];
-  return [
-    `"""Made from a trace: ${pythonName(root.type, "an event")} flows again, without a model."""`,
     "",
-    ...(fails ? ["import pytest"] : []),
+    "    tree = tracer.tree(trio.run(main))",
+    "    names = sorted(type(node.event).__name__ for _, node in tree.walk())",
+    `    assert names == ${wrapped(types.map((type) => code.text(type)), 4)}`,
+    "",
+  ].join("\n");
+}
+
+/** A flow that failed was cut off: which questions came before that is chance. */
+function failingTest({ code, event, name, asks, answers, errors }: Pieces): string {
+  code.use("agentflow", "AsyncDispatcher");
+  code.use("agentflow", "FlowFailed");
+  code.use("your_program", "make_router");
+  if (asks) code.use("agentflow.testing", "ScriptedGateway");
+  const known = answers.lines.filter(({ said }) => said !== null).map(({ when, said }) => `        (${when}, ${indent(said ?? "", 8)}),`);
+  const script = [
+    ...missing(answers),
+    ...(known.length ? ["    answers = [", ...known, "    ]"] : ["    answers = []"]),
+    "",
+    "    async def answer(request):",
+    "        asked = [message.text for message in request.messages]",
+    "        for when, said in answers:",
+    "            if any(when in text for text in asked):",
+    "                answers.remove((when, said))",
+    "                return said",
+    "        await trio.sleep_forever()  # in the trace, the failure came first",
+    "",
+  ];
+  return [
+    ...head(name, code, ["import pytest"]),
+    `def test_${snake(name)}_fails_as_in_the_trace():`,
+    `    """It fails by ${errors.join(" or ")}."""`,
+    `    event = ${indent(event, 4)}`,
+    ...(asks ? script : [""]),
+    "    async def main():",
+    ...(asks ? ["        scripted_llm = ScriptedGateway(answer)"] : []),
+    `        router = make_router(${asks ? "scripted_llm.broker()" : ""})`,
+    "        async with AsyncDispatcher(router) as dispatcher:",
+    "            async with dispatcher.open_flow(event):",
+    "                pass",
+    "",
+    "    with pytest.raises(FlowFailed) as caught:",
+    "        trio.run(main)",
+    "    names = {type(error).__name__ for error in caught.value.exceptions}",
+    `    assert names & {${errors.map((error) => code.text(error)).join(", ")}}`,
+    "",
+  ].join("\n");
+}
+
+function head(name: string, code: Code, imports: readonly string[]): string[] {
+  return [
+    `"""Made from a trace: ${name} flows again, without a model."""`,
+    "",
+    ...imports,
     "import trio",
     "",
     "# make_router is yours: it builds the router that your program runs with.",
     ...code.imports(),
-    ...(answers ? ["", answers] : []),
     "",
     "",
-    `def test_${name}_as_in_the_trace() -> None:`,
-    `    """${fails ? "It fails as it did." : "The same events come of it."}"""`,
-    `    event = ${indent(built, 4)}`,
-    ...(fails ? [] : ["    tracer = Tracer()"]),
-    "",
-    "    async def main() -> str:",
-    ...main,
-    "",
-    ...check,
-    "",
-  ].join("\n");
+  ];
 }
 
-function answersOf(calls: readonly Call[], code: Code): string {
-  const byKey = new Map<string, string[]>();
+function missing({ unrecorded }: Answers): string[] {
+  return unrecorded ? [`    # ${unrecorded} answers were not recorded (records_content=True records them).`] : [];
+}
+
+const snake = (name: string): string => name.replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_").toLowerCase();
+
+function answersOf(calls: readonly Call[], code: Code): Answers {
+  const lines: { when: string; said: string | null }[] = [];
   let unrecorded = 0;
-  let unanswered = false;
-  for (const call of calls) {
-    const last = call.messages.at(-1);
-    const isOpen = call.status === "cancelled" || call.status === "running";
-    if (last === undefined || (call.status === "finished" && call.message === null)) {
+  for (const call of [...calls].sort((a, b) => a.start - b.start)) {
+    const asked = call.messages.map(saidIn).findLast((said) => said !== "");
+    if (asked === undefined || (call.status === "finished" && call.message === null)) {
       unrecorded += 1;
       continue;
     }
-    unanswered ||= isOpen;
-    const key = `(${call.messages.length}, ${code.text(firstCharacters(saidIn(last)))})`;
-    const answers = byKey.get(key) ?? [];
-    byKey.set(key, answers);
-    answers.push(isOpen ? "None" : call.error ? code.failure(call.error) : code.message(call.message));
+    const isOpen = call.status === "cancelled" || call.status === "running";
+    const said = isOpen ? null : call.error ? code.failure(call.error) : code.message(call.message);
+    lines.push({ when: code.text(firstCharacters(asked)), said });
   }
-  const entries = [...byKey].map(([key, answers]) => `    ${key}: ${wrapped(answers, 4)},`);
-  const missing = unrecorded ? [`# ${unrecorded} answers were not recorded (records_content=True records them).`] : [];
-  return [
-    ...missing,
-    "# By the number of messages in a question and how its last one begins, the answers.",
-    ...(entries.length ? ["ANSWERS = {", ...entries, "}"] : ["ANSWERS = {}"]),
-    "",
-    "",
-    "async def answer(request):",
-    `    last = request.messages[-1].text[:${KEY}]`,
-    "    said = ANSWERS[len(request.messages), last].pop(0)",
-    ...(unanswered ? ["    if said is None:  # nobody waited for the answer, in the trace", "        await trio.sleep_forever()"] : []),
-    "    return said",
-  ].join("\n");
+  return { lines, unrecorded };
 }
 
 function saidIn(message: Json): string {
@@ -138,8 +169,8 @@ function saidIn(message: Json): string {
 
 const kindOf = (part: Json): string => shortName(text(field(part, "$type")));
 
-/** As Python counts them: by code points. */
-const firstCharacters = (said: string): string => [...said.slice(0, KEY * 2)].slice(0, KEY).join("");
+/** No half of a character at the end. */
+const firstCharacters = (said: string): string => [...said.slice(0, KEY)].join("").replace(/[\ud800-\udbff]$/, "");
 
 function sourceName(event: EventNode): string {
   return shortName(event.source) || "main";
