@@ -15,6 +15,9 @@ COMMANDS = {
     "trace": (
         "Show what a trace file says: how flows, agents and models did, and what failed."
     ),
+    "view": (
+        "Show a trace as a web page: flows, agents over time, causes, messages, errors."
+    ),
     "graph": "Draw which agents take and emit which events, or check that it adds up.",
 }
 """What each says first in its docstring, so that listing them imports none of them.

@@ -50,33 +50,42 @@ def run_program(found: Runnable, inputs: Sequence[Input], settings: Settings) ->
 
 
 async def _run(found: Runnable, inputs: Sequence[Input], settings: Settings) -> int:
-    tally = Tally()
+    screen, tally = Screen(), Tally()
     progress = Progress(
-        Screen(),
+        screen,
         tally,
         total=len(inputs),
         is_quiet=settings.quiet,
         is_detailed=settings.traceback,
     )
     work = FlowRun(inputs=inputs, watcher=progress, jobs=settings.jobs)
-    try:
-        async with (
-            open_observers(settings.trace) as observers,
-            open_interrupts() as interrupts,
-            trio.open_nursery() as nursery,
-        ):
-            work.observers = [tally, *observers]
-            nursery.start_soon(progress.show)
-            await work.run(found, interrupts)
-            nursery.cancel_scope.cancel("the run has ended")
-    except BaseException as error:
-        if not any(isinstance(leaf, BrokenPipeError) for leaf in leaves(error)):
-            progress.summary(work.outcomes, work.report)
-        raise
-    for stray in work.strays:
-        progress.failed(stray)
-    progress.summary(work.outcomes, work.report)
-    if interrupts.code:
-        return interrupts.code
+
+    def view(url: str) -> None:
+        screen.note(f"the page: {url}")
+
+    async with (
+        open_observers(settings.trace, view if settings.view else None) as observers,
+        open_interrupts() as interrupts,
+    ):
+        work.observers = [tally, *observers]
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(progress.show)
+                await work.run(found, interrupts)
+                nursery.cancel_scope.cancel("the run has ended")
+        except BaseException as error:
+            if not any(isinstance(leaf, BrokenPipeError) for leaf in leaves(error)):
+                progress.summary(work.outcomes, work.report)
+            raise
+        for stray in work.strays:
+            progress.failed(stray)
+        progress.summary(work.outcomes, work.report)
+        if interrupts.code:
+            return interrupts.code
+        if settings.view:
+            left = trio.Event()
+            interrupts.then(left.set)
+            screen.note("the page stays until you leave with Ctrl-C")
+            await left.wait()
     is_done = not work.strays and set(work.outcomes.values()) == {"done"}
     return DONE if is_done else FAILED

@@ -140,7 +140,7 @@ class Screen:
             Call it to draw anew; without a terminal it does nothing.
         """
         if not self.is_live:
-            yield lambda: None
+            yield _nothing
             return
 
         def drawn() -> Group:
@@ -158,6 +158,10 @@ class Screen:
                 yield lambda: live.update(drawn(), refresh=True)
         finally:
             self._live = None
+
+
+def _nothing() -> None:
+    """Draw nothing."""
 
 
 def _part(part: str | Grid) -> Text | Table:
