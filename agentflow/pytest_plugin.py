@@ -9,9 +9,11 @@ fixtures are plain ones, for whatever runs the test.
 """
 
 import functools
+import re
 import secrets
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from agentflow.testing import (
         FlowSession,
         FlowTrace,
+        RecordedLLM,
         ScriptedGateway,
         SessionSettings,
     )
@@ -42,6 +45,13 @@ _WRONG_HOST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("agentflow", "tests of agent flows")
+    group.addoption(
+        "--agentflow-record",
+        choices=["none", "once", "new", "all"],
+        default="none",
+        help="when recorded_llm asks a real model: never, if there is no recording, for "
+        "what it lacks, always",
+    )
     group.addoption(
         "--agentflow-seed",
         type=int,
@@ -122,6 +132,34 @@ def scripted_llm(request: pytest.FixtureRequest) -> "ScriptedGateway":
     model = ScriptedGateway()
     _case_of(request.node).checked.append(model)
     return model
+
+
+@pytest.fixture
+def flow_recording(request: pytest.FixtureRequest) -> Path:
+    """The file of `recorded_llm`: ``recordings/FILE/TEST.json`` beside the test's file.
+
+    Define a fixture of this name for another, such as one that several tests share.
+    """
+    name = re.sub(r"[^\w.=-]+", "_", request.node.name).strip("_")
+    return request.path.parent / "recordings" / request.path.stem / f"{name}.json"
+
+
+@pytest.fixture
+def recorded_llm(
+    request: pytest.FixtureRequest, flow_recording: Path
+) -> "Generator[RecordedLLM]":
+    """A model that says again what a real one has said; it needs no network and no key.
+
+    ``recorded_llm.broker("openai:gpt-5-mini")`` is what agents take. Run the test once with
+    ``--agentflow-record=once`` to ask the real model and to write `flow_recording`, and
+    commit that file. A request that has changed since fails the test with a diff.
+    """
+    from agentflow.testing import open_recording
+
+    record: Any = request.config.getoption("--agentflow-record")
+    with open_recording(flow_recording, record) as recorded:
+        _case_of(request.node).checked.append(recorded)
+        yield recorded
 
 
 @pytest.fixture

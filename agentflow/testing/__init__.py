@@ -7,7 +7,7 @@ of it. General layout:
 - what happened: `_trace`, `_normal` (for snapshots), `_picture` (for people)
 - faults on purpose: `_faults`
 - time and order: `_virtual`, `_seeds`, `_running`
-- models: `_scripted`, `_script` (what they say)
+- models: `_scripted`, `_script` (what they say), `_recording`, `_tape` (the file)
 - what a plugin needs: `_case`
 """
 
@@ -17,6 +17,11 @@ from agentflow.testing._faults import (
     every_checkpoint as every_checkpoint,
 )
 from agentflow.testing._open import open_test_session as open_test_session
+from agentflow.testing._recording import (
+    Record as Record,
+    RecordedLLM as RecordedLLM,
+    open_recording as open_recording,
+)
 from agentflow.testing._running import run_virtual as run_virtual
 from agentflow.testing._script import Matcher as Matcher, Scripted as Scripted
 from agentflow.testing._scripted import (
