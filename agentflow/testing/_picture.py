@@ -62,14 +62,15 @@ def picture(
     lines: list[str] = []
     for correlation_id in trace.flows():
         tree = trace.tree(correlation_id)
+        start = next(r.time for r in records if r.correlation_id == correlation_id)
         lines.append(f"flow {correlation_id}: {_end(tree.end)}")
         for depth, node in tree.walk():
             if isinstance(node.event, AgentFailed) and not node.agents:
                 continue  # the line of the agent says it
             pad = "  " * (depth + 1)
-            at = when.get(node.event.id, 0.0)
+            at = when.get(node.event.id, start) - start
             lines.append(f"{pad}{at:.3f} s  {_say(node.event)}")
-            lines += [f"{pad}    {line}" for line in _agents(node, standing or {})]
+            lines += [f"{pad}    {x}" for x in _agents(node, standing or {}, start)]
         lines += [
             f"  {r.agent} still lacked {', '.join(r.missing)}"
             for r in records
@@ -106,7 +107,9 @@ def _cut(text: str) -> str:
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}…"
 
 
-def _agents(node: Node, standing: Mapping[tuple[str, str], str]) -> Iterator[str]:
+def _agents(
+    node: Node, standing: Mapping[tuple[str, str], str], start: float
+) -> Iterator[str]:
     """Yield what each agent did with an event, in order, then who is still at it."""
     if not node.agents:
         ends = isinstance(node.event, TerminateEvent)
@@ -123,7 +126,7 @@ def _agents(node: Node, standing: Mapping[tuple[str, str], str]) -> Iterator[str
             yield f"{record.agent} {line}{_stood(record, standing)}"
     for agent, since in at_work.items():
         where = standing.get((node.event.id or "", agent)) or "a place unknown"
-        yield f"{agent} is at it since {since:.3f} s, and stands at {where}"
+        yield f"{agent} is at it since {since - start:.3f} s, and stands at {where}"
     for agent in waiting:
         yield f"{agent} has not got it yet"
 

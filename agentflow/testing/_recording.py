@@ -76,6 +76,7 @@ class RecordedLLM:
         self._new: list[Exchange] = []
         self._unexpected: list[str] = []
         self._drops: list[int] = []
+        self._private: list[str] = []
         self.http_client: httpx.AsyncClient = httpx.AsyncClient(
             transport=_Transport(self)
         )
@@ -118,6 +119,8 @@ class RecordedLLM:
             return
         with real_time():
             async with open_local_server(path, **options) as server:
+                # It names its file in each answer; whose folder that is in is private.
+                self._private.append(f"{server.model.parent}/")
                 yield self._local(server.address, server.api_key)
 
     def _local(self, address: str, key: str | None) -> OpenAIGateway:
@@ -206,7 +209,7 @@ class _Transport(httpx.AsyncBaseTransport):
                 return _replay(exchange, recorded._drops)
         if recorded.is_recording:
             exchange = Exchange(asked=asked, status=0, headers={})
-            note = _Note(exchange, secrets, recorded._new.append)
+            note = _Note(exchange, [*secrets, *recorded._private], recorded._new.append)
             return await _listen(request, note)
         problem = changed_request(asked, recorded._left, recorded.path)
         recorded._unexpected.append(problem)

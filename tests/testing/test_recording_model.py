@@ -46,6 +46,7 @@ async def test_a_real_model_is_recorded_once_and_replayed_offline(
     said = path.read_text("utf-8")
     assert "Bearer" not in said
     assert "localhost/v1" in said
+    assert "site-packages" not in said
     monkeypatch.setattr(anyio, "open_process", None)  # nothing may be started
 
     async def replay() -> None:
