@@ -326,6 +326,7 @@ class Engine:
             )
         if self.closing or flow.status == "open":
             self._leave(delivery, started=True)
+        delivery.surface()
         self._strike_out(delivery)
 
     def _strike_out(self, delivery: Delivery) -> None:
@@ -410,9 +411,9 @@ class Engine:
     def _fail_flow(self, failure: AgentFailed, delivery: Delivery) -> None:
         flow = delivery.root.flow
         cause = delivery.event
-        if isinstance(cause, AgentFailed) and cause not in flow.failures:
-            flow.failures += (cause,)  # its handler did not handle it after all
-        flow.failures += (failure,)
+        if isinstance(cause, AgentFailed):
+            flow.keep(cause)  # its handler did not handle it after all
+        flow.keep(failure)
         if flow.status == "open":
             error = failure.error
             reason = f"{failure.agent} raised {type(error).__name__}: {error}"
@@ -466,17 +467,16 @@ class Engine:
 
     def _dropped(self, delivery: Delivery, reason: str) -> None:
         self.totals.dropped += 1
+        delivery.surface()
         if self.closing:
             self._leave(delivery, started=False)
         if self.recorder is not None:
             self.recorder.dropped(delivery, reason)
 
     def _leave(self, delivery: Delivery, *, started: bool) -> None:
-        self.left.append(
-            Undelivered(
-                event=delivery.event, agent=delivery.target.name, started=started
-            )
-        )
+        agent = delivery.target.name
+        left = Undelivered(event=delivery.event, agent=agent, started=started)
+        self.left.append(left)
 
     def _went_idle(self, flow: FlowState) -> None:
         for callback in flow.on_idle:

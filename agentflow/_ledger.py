@@ -85,13 +85,23 @@ class Lane:
 
 @attrs.frozen(kw_only=True, slots=True, eq=False)
 class Target:
-    """One agent as the session sees it, with the retry policy of one route."""
+    """One agent as the session sees it, with what one route to it says.
+
+    Attributes:
+        handler: The agent.
+        name: Its name, unique in the session.
+        call: What to await for each event.
+        lane: Its way in.
+        retry: When to try again; None for never.
+        answers_failures: Whether the route is meant for `AgentFailed` (rule F2).
+    """
 
     handler: Handler
     name: str
     call: Callable[[Event], Awaitable[object]]
     lane: Lane
     retry: Retry | None
+    answers_failures: bool = False
 
 
 class Delivery:
@@ -107,6 +117,11 @@ class Delivery:
         self.target: Target = target
         self.root: Root = root
         self.runner: Runner | None = None
+
+    def surface(self) -> None:
+        """Let a failure surface whose handler does not get to it, or not to its end."""
+        if isinstance(self.event, AgentFailed) and self.target.answers_failures:
+            self.root.flow.keep(self.event)
 
 
 class Redelivery(Delivery):
@@ -194,6 +209,11 @@ class FlowState:
         self.listeners = without(self.listeners, listener)
         if not self.listeners and self.status == "open":
             self.limit = self._budget
+
+    def keep(self, failure: AgentFailed) -> None:
+        """Keep a failure for whoever asks, once."""
+        if failure not in self.failures:
+            self.failures += (failure,)
 
     def when_idle(self, callback: Callable[[], object]) -> None:
         """Call this each time the flow becomes idle."""

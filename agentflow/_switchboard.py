@@ -50,8 +50,11 @@ class Switchboard:
         chosen: dict[int, Target] = {}
         is_handled = False
         for route, target in self._matching(failure):
-            chosen.setdefault(id(target.handler.agent), target)
-            is_handled = is_handled or issubclass(route.event_type, AgentFailed)
+            if issubclass(route.event_type, AgentFailed):
+                is_handled = True
+                chosen[id(target.handler.agent)] = target
+            else:
+                chosen.setdefault(id(target.handler.agent), target)
         return tuple(chosen.values()), is_handled
 
     def keepers(self) -> list[tuple[str, FlowKeeper]]:
@@ -99,6 +102,7 @@ class Switchboard:
             call=known.call if known else self._caller(handler),
             lane=known.lane if known else Lane(handler.limit),
             retry=route.retry,
+            answers_failures=issubclass(route.event_type, AgentFailed),
         )
         if known is None:
             self._agents[id(handler.agent)] = target

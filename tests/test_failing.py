@@ -265,6 +265,35 @@ async def test_a_route_for_agent_failed_handles_the_failure() -> None:
     assert failure.parent_id == failure.event.id
 
 
+@pytest.mark.parametrize("handlers", [1, None], ids=["queued", "begun"])
+async def test_a_failure_whose_handler_is_cut_off_is_not_lost(
+    handlers: int | None,
+) -> None:
+    """(F2, F3) Nobody has handled it, so it is raised though its flow was cancelled."""
+    busy = anyio.Event()
+
+    class Doctor(BaseAsyncAgent):
+        max_concurrency = handlers
+
+        async def receive_event_async(self, event: Event) -> None:
+            busy.set()
+            await anyio.sleep(1)
+
+    doctor = Doctor()
+    router = router_of(
+        (Boom, fail), (AgentFailed, doctor), (Ping, doctor), (Event, Collector())
+    )
+    async with AsyncDispatcher(router) as dispatcher:
+        with pytest.raises(FlowFailed) as caught:
+            async with dispatcher.open_flow(Ping(source="x")) as flow:
+                await busy.wait()
+                flow.dispatch(Boom(source="x"))
+                await anyio.sleep(0.1)
+                flow.cancel("enough")
+        assert_nothing_left(dispatcher)
+    assert [failure.agent for failure in caught.value.failures] == ["fail"]
+
+
 async def test_a_route_may_handle_some_failures() -> None:
     """(F2) Its predicate sees the stamped event, and is asked once."""
     asked: list[AgentFailed] = []

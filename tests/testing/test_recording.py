@@ -28,7 +28,7 @@ from agentflow.testing import (
     run_virtual,
 )
 from agentflow.testing._tape import Asked, Chunk, Exchange, dump
-from tests.examples.fake_openai import KEY, FakeOpenAI, open_fake_openai
+from tests.cli.fake_openai import KEY, FakeOpenAI, open_fake_openai
 from tests.fakes import Ping, Pong, router_of, takes
 
 
