@@ -57,9 +57,9 @@ class Tracer:
 
     def record(self, record: Record, /) -> None:
         """Keep a record; a session calls this."""
+        assert self._on_record is not None, "else the deque's method stands here"
         self._records.append(record)
-        if self._on_record is not None:
-            self._on_record(record)
+        self._on_record(record)
 
     @overload
     def records(

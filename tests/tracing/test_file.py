@@ -345,10 +345,10 @@ def drain(reader: int, into: bytearray) -> None:
 async def test_a_gap_at_the_end_is_marked_too(pipe: tuple[Path, int]) -> None:
     """(T3) Also when no record follows it."""
     path, reader = pipe
-    async with open_trace_file(path, buffer=300) as trace:
+    async with open_trace_file(path, buffer=20) as trace:
         fill(path)
-        for number in range(10_000):  # more than the pipe and all buffers hold
-            trace.record(record(number))
+        while not trace.lost:  # the last is the first that does not fit
+            trace.record(record(1, "c" * 2_000))
         drained = threading.Thread(target=drain, args=(reader, text := bytearray()))
         os.set_blocking(reader, True)
         drained.start()
