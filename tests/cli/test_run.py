@@ -62,6 +62,13 @@ def test_standard_input_is_a_text(command: Command, texts: Texts) -> None:
     ]
 
 
+def test_nothing_piped_in_is_an_error(command: Command) -> None:
+    """It says where there is no text."""
+    ran = command("run", f"{FLOWS}:router", stdin=b"")
+    assert ran.code == 2
+    assert ran.err == "agentflow: there is no text in standard input\n"
+
+
 def test_two_texts_of_one_name_stay_apart(command: Command, texts: Texts) -> None:
     """No result is lost for the sake of a name."""
     (path,) = texts("One.")

@@ -9,16 +9,11 @@ import pytest
 
 from agentflow.tracing import read_trace
 from tests.cli.conftest import Command
-from tests.cli.fake_openai import KEY, FakeOpenAI
+from tests.cli.fake_openai import FakeOpenAI
 from tests.cli.terminal import open_terminal
 
 FLOWS = "tests.cli.flows"
 Texts = Callable[..., list[Path]]
-
-
-def at(server: FakeOpenAI) -> tuple[str, ...]:
-    """Return the options that lead to a server."""
-    return ("--base-url", server.base_url, "--api-key", KEY)
 
 
 @pytest.fixture
@@ -34,7 +29,7 @@ def traced(command: Command, texts: Texts, tmp_path: Path) -> Path:
 def demo(fake: FakeOpenAI, command: Command, texts: Texts, tmp_path: Path) -> Path:
     """Return the trace of a demo in which one text of two failed."""
     path = tmp_path / "demo.jsonl"
-    command("demo", *at(fake), *texts("One.", "poison"), "--trace", path)
+    command("demo", *fake.options, *texts("One.", "poison"), "--trace", path)
     return path
 
 
@@ -139,7 +134,7 @@ def test_tools_are_told_of_by_name(
     """A chat is a trace like any other."""
     path = tmp_path / "chat.jsonl"
     command(
-        *("chat", "compatible:fake", *at(fake), "--trace", path),
+        *("chat", *fake.chat, "--trace", path),
         *("--tool", "tests.cli.tools:fail"),
         stdin=b"add\n",
     )

