@@ -139,20 +139,26 @@ class Screen:
         Yields:
             Call it to draw anew; without a terminal it does nothing.
         """
-        if not self.is_live:
+        if self.is_live:
+            with self._drawn(draw) as redraw:
+                yield redraw
+        else:
             yield _nothing
-            return
+
+    @contextmanager
+    def _drawn(
+        self, draw: Callable[[], Iterable[str | Grid]]
+    ) -> Generator[Callable[[], None]]:
 
         def drawn() -> Group:
             return Group(*(_part(part) for part in draw()))
 
-        self._live = Live(
+        live = self._live = Live(
             drawn(),
             console=self._err,
             auto_refresh=False,  # that would be a thread; the caller has a task
             redirect_stdout=self._out.is_terminal,  # a pipe gets what agents print
         )
-        live = self._live
         try:
             with live:
                 yield lambda: live.update(drawn(), refresh=True)
