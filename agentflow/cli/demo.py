@@ -10,10 +10,10 @@ TerminateEvent. `flow` is written as one of yours would be, so this does the sam
     agentflow run agentflow.cli.demo:flow a_text.txt another.txt
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import attrs
 
@@ -192,7 +192,11 @@ class Summarizer(BaseAsyncLLMAgent[Summary]):
 class Combiner(AsyncAggregatorAgent):
     """Waits for a text and for both answers about it."""
 
-    event_types_needed = (TextEvent, AnalysisEvent, SummaryEvent)
+    event_types_needed: ClassVar[Sequence[type[Event]]] = (
+        TextEvent,
+        AnalysisEvent,
+        SummaryEvent,
+    )
 
     async def process_events(self, events: list[Event]) -> list[CombinedEvent]:
         """Put the three of a flow together.
