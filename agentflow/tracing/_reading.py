@@ -95,7 +95,27 @@ def read_trace(path: str | os.PathLike[str], *, limit: int = 10_000_000) -> Read
         OSError: The file cannot be read.
         EncodingError: It is no trace file, or one of another format.
     """
-    newest = Path(path)
+    files = files_of_trace(Path(path))
+    trace = ReadTrace(_header_of(files[0]), limit=limit)
+    for file in files:
+        for line in _lines(file):
+            trace.read_line(line)
+    return trace
+
+
+def files_of_trace(newest: Path) -> list[Path]:
+    """Return a trace's files that are still there, the oldest first.
+
+    Args:
+        newest: The file, as it was given to `open_trace_file`.
+
+    Returns:
+        At least that one.
+
+    Raises:
+        OSError: It cannot be read.
+        EncodingError: It is no trace file, or one of another format.
+    """
     files = [newest]
     header = first = _header_of(newest)
     while first.part:
@@ -105,11 +125,7 @@ def read_trace(path: str | os.PathLike[str], *, limit: int = 10_000_000) -> Read
             break
         first = before
         files.insert(0, older)
-    trace = ReadTrace(first, limit=limit)
-    for file in files:
-        for line in _lines(file):
-            trace.read_line(line)
-    return trace
+    return files
 
 
 def _lines(file: Path) -> Iterator[bytes]:

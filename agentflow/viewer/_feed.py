@@ -19,10 +19,11 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from agentflow._errors import UsageError
+from agentflow._errors import EncodingError, UsageError
 from agentflow._lenient import JSON, dumps
 from agentflow._record_json import record_as_json
 from agentflow._records import Record
+from agentflow.tracing._reading import files_of_trace
 from agentflow.viewer._live import LiveTrace
 
 Send: TypeAlias = Callable[[bytes], Awaitable[object]]
@@ -100,7 +101,7 @@ class FileFeed:
     """Sends a trace file, as it is on disk when the page asks for it.
 
     Args:
-        path: A file of JSONL.
+        path: A file of JSONL; the older files of its trace beside it are sent first.
         prices: What models cost.
     """
 
@@ -110,22 +111,34 @@ class FileFeed:
         self._ended = False
 
     async def pour(self, after: str, send: Send) -> None:  # noqa: ARG002 -- see Feed
-        """Send the whole file: a file is quickly read again.
+        """Send the whole trace: a file is quickly read again.
 
         Cancellation: nothing more is sent.
         """
         await send(self._hello + event("reset", [b""]))
-        async with await anyio.open_file(self._path, "rb") as file:
+        for path in await anyio.to_thread.run_sync(_parts, self._path):
+            await self._pour_file(path, send)
+        await send(END)
+
+    async def _pour_file(self, path: Path, send: Send) -> None:
+        async with await anyio.open_file(path, "rb") as file:
             while not self._ended:
                 lines = await anyio.to_thread.run_sync(file.wrapped.readlines, _CHUNK)
                 if not lines:
                     break
                 await send(event("records", lines))
-        await send(END)
 
     def end(self) -> None:
         """Stop reading."""
         self._ended = True
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the files of a trace; of something else, what is there."""
+    try:
+        return files_of_trace(path)
+    except EncodingError:
+        return [path]
 
 
 class LiveFeed:

@@ -96,6 +96,20 @@ async def test_the_records_of_a_file_come_line_by_line(tmp_path: Path) -> None:
     assert lines == (tmp_path / "run.jsonl").read_text("utf-8").splitlines()
 
 
+async def test_a_trace_in_several_files_is_shown_whole(tmp_path: Path) -> None:
+    """The oldest first; a file of another trace that happens to lie there is not."""
+    for number, trace in enumerate(["now", "now", "before"]):
+        name = f"run.jsonl.{number}" if number else "run.jsonl"
+        header = traces.HEADER | {"trace": trace, "part": 2 - number}
+        record = {"record": "Mark", "number": number}
+        traces.write(tmp_path / name, [header, record])
+    async with client(create_app(tmp_path / "run.jsonl", token=TOKEN)) as http:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        answer = await http.get("/records", headers=headers)
+    lines = [line for _, data in events(answer.text) for line in data]
+    assert [line[-2] for line in lines if "Mark" in line] == ["1", "0"]
+
+
 async def test_bytes_that_would_break_the_stream_are_harmless(tmp_path: Path) -> None:
     """Carriage returns, empty lines, no UTF-8, no line end: each stays on its line."""
     path = tmp_path / "odd.jsonl"
