@@ -179,7 +179,7 @@ def screenshots(session: nox.Session) -> None:
     session.install("-e", ".[cli,viewer]", *group("tests"))
     install_model(session)
     install_browser(session)
-    session.run("python", "docs/screenshots.py", env={"PYTHONPATH": "examples"})
+    session.run("python", "docs/screenshots.py")
 
 
 @nox.session(reuse_venv=False)

@@ -1,21 +1,20 @@
 """Take the pictures of the trace page that README and docs show, from the real demo.
 
-`nox -s screenshots` runs this: examples/text_analysis.py on the embedded model, as it
-stands, observed by a live page in a real browser.
+`nox -s screenshots` runs this: the agents of `agentflow demo` on the embedded model,
+observed by a live page in a real browser.
 """
 
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
-import text_analysis
-import text_cli
+import anyio
 from anyio.from_thread import start_blocking_portal
 from playwright.sync_api import Page, expect, sync_playwright
 
 from agentflow import AsyncDispatcher
-from agentflow.llm import LLMBroker
+from agentflow.cli import Input
+from agentflow.cli.demo import TEXTS, Model, ReportEvent, open_demo
 from agentflow.viewer import LiveTrace, open_viewer
 
 IMAGES = Path(__file__).parent / "images"
@@ -48,6 +47,20 @@ def pictures(page: Page) -> None:
     take(page, "viewer-dark.png")
 
 
+async def run_demo(live: LiveTrace) -> int:
+    """Let the shipped texts flow through the agents at once; return how many there are."""
+    async with (
+        open_demo(Model()) as program,
+        AsyncDispatcher(program.router, tracer=live) as dispatcher,
+        anyio.create_task_group() as tasks,
+    ):
+        for path in TEXTS:
+            text = await anyio.Path(path).read_text("utf-8")
+            root = program.start(Input(name=path.name, text=text))
+            tasks.start_soon(dispatcher.run, root, ReportEvent)
+    return len(TEXTS)
+
+
 def main() -> None:
     """Run the demo and its page side by side."""
     browser_path = shutil.which("chromium")
@@ -55,14 +68,6 @@ def main() -> None:
         sys.exit("screenshots: install chromium first")
     IMAGES.mkdir(exist_ok=True)
     live = LiveTrace()
-    # The demo as it is, but for somebody who watches.
-    watched = {
-        "AsyncDispatcher": partial(AsyncDispatcher, tracer=live),
-        "LLMBroker": partial(LLMBroker, records_content=True),
-    }
-    vars(text_analysis).update(watched)
-    texts = text_cli.read_texts(sorted(map(str, text_cli.TEXTS.glob("*.txt"))))
-    options, shown = text_cli.parse([]), text_cli.Shown()
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(open_viewer(live)) as viewer,
@@ -73,8 +78,8 @@ def main() -> None:
         )
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto(viewer.url)
-        portal.call(text_analysis.analyze, options, texts, shown)
-        expect(page.get_by_test_id("flow-count")).to_have_text(str(len(texts)))
+        flows = portal.call(run_demo, live)
+        expect(page.get_by_test_id("flow-count")).to_have_text(str(flows))
         expect(page.locator(".dot.running")).to_have_count(0)
         pictures(page)
         browser.close()

@@ -329,7 +329,12 @@ async def open_demo(model: Model) -> AsyncGenerator[Program]:
 
     async with model.open() as gateway:
         llm = LLMBroker(
-            model.name, gateway=gateway, temperature=0, seed=1, max_tokens=160
+            model.name,
+            gateway=gateway,
+            temperature=0,
+            seed=1,
+            max_tokens=160,
+            records_content=True,  # a trace holds the texts anyway, in their events
         )
         yield Program(router=make_router(llm), start=start, result=ReportEvent)
 
