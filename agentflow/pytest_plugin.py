@@ -86,10 +86,11 @@ def flow_settings() -> "SessionSettings":
 
 @pytest.fixture
 def flow_clock() -> "trio.abc.Clock | None":
-    """The clock of `flow_session`: virtual, so that an hour's timeout takes no time.
+    """The clock of a test that has any of these fixtures and is run by pytest-trio.
 
-    Define a fixture of this name that returns None for real time, or ask for pytest-trio's
-    ``mock_clock``, in the test or in any of its fixtures.
+    It is virtual, so that an hour's timeout takes no time. Define a fixture of this name
+    that returns None for real time, or ask for pytest-trio's ``mock_clock``, in the test
+    or in any of its fixtures.
     """
     import trio.testing
 
@@ -108,7 +109,10 @@ def flow_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def flow_trace(request: pytest.FixtureRequest) -> "FlowTrace":
+def flow_trace(
+    request: pytest.FixtureRequest,
+    flow_clock: "trio.abc.Clock | None",  # noqa: ARG001 -- the test is run with it
+) -> "FlowTrace":
     """What happened in `flow_session`, to be asserted on: order, causes, snapshots.
 
     Without that fixture, give it to a session: ``open_test_session(router,
@@ -121,7 +125,10 @@ def flow_trace(request: pytest.FixtureRequest) -> "FlowTrace":
 
 
 @pytest.fixture
-def scripted_llm(request: pytest.FixtureRequest) -> "ScriptedGateway":
+def scripted_llm(
+    request: pytest.FixtureRequest,
+    flow_clock: "trio.abc.Clock | None",  # noqa: ARG001 -- the test is run with it
+) -> "ScriptedGateway":
     """A model that answers as the test says: ``scripted_llm.reply("Hello")``.
 
     ``scripted_llm.broker()`` is what agents take. A call that no reply is for, and a reply
@@ -146,7 +153,9 @@ def flow_recording(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def recorded_llm(
-    request: pytest.FixtureRequest, flow_recording: Path
+    request: pytest.FixtureRequest,
+    flow_recording: Path,
+    flow_clock: "trio.abc.Clock | None",  # noqa: ARG001 -- the test is run with it
 ) -> "Generator[RecordedLLM]":
     """A model that says again what a real one has said; it needs no network and no key.
 

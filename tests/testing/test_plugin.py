@@ -102,7 +102,7 @@ async def test_beside_a_broken_fixture(broken):
     assert 1 == 4
 
 
-async def test_with_an_own_session(flow_trace, flow_clock):
+async def test_with_an_own_session(flow_trace):
     async with open_test_session(Router({Ask: [answer]}), trace=flow_trace) as session:
         assert (await session.run(ask(), Answer)).n == 2
 
