@@ -53,7 +53,7 @@ async def test_a_real_model_is_recorded_once_and_replayed_offline(
         with open_recording(path) as recorded:
             again = await ask(recorded)
             assert again[:3] == real[:3]
-            assert again[3] == pytest.approx(real[3], abs=0.2)
+            assert 0 < again[3] <= real[3] + 0.2
             assert recorded.unused() == []
 
     await anyio.to_thread.run_sync(lambda: run_virtual(replay))

@@ -34,12 +34,12 @@ async def test_a_thread_takes_real_time() -> None:
         await anyio.sleep(0.01)
         go.set()
 
-    with anyio.fail_after(0.5):
+    with anyio.fail_after(3):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(let_go)
             assert await anyio.to_thread.run_sync(go.wait, 2)
-    with takes(3):
-        await anyio.sleep(3)
+    with takes(1):
+        await anyio.sleep(1)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_loops_own_threads_take_real_time(
             await (run_sync if backend == "asyncio" else trio.to_thread.run_sync)(
                 time.sleep, 0.01
             )
-        assert 0.005 < anyio.current_time() - start < 2
+        assert anyio.current_time() - start < 2
 
     start = 0.0
     run_virtual(main, backend=backend)
