@@ -7,8 +7,9 @@ General layout:
 - decisions, which never wait: `_routing`, `_failure`, `_joining`, `_ledger`
 - the session: `_engine` (each step), `_workers` (the tasks), `_flow` and `_dispatcher`
 - agents: `_agents`, `_aggregator`, `_memory`
+- durable sessions: `_durability` (its journal), `_durable` (each step), and neighbours
 - the edges are packages of their own: `agentflow.llm`, `agentflow.tracing`,
-  `agentflow.testing`, `agentflow.encoding`
+  `agentflow.testing`, `agentflow.encoding`, `agentflow.journal`
 
 Start reading with `_dispatcher`. `_names` imports each name when it is first asked for.
 """
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         FlowFailed as FlowFailed,
         FlowStalled as FlowStalled,
         HandlerReturnError as HandlerReturnError,
+        JournalError as JournalError,
+        JournalInUse as JournalInUse,
         NoResult as NoResult,
         QueueFull as QueueFull,
         RestoredError as RestoredError,

@@ -5,7 +5,7 @@ the tasks it starts, know their event and flow. It is how LLM calls find theirs,
 recorder that is to be told of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -26,6 +26,22 @@ class Teller(Protocol):
         ...
 
 
+class Memos(Protocol):
+    """What the running handler keeps under names, beyond a crash."""
+
+    def recall(self, name: str) -> str | None:
+        """Return what has been kept; None if nothing, or no handler runs."""
+        ...
+
+    async def keep(self, name: str, text: str) -> None:
+        """Keep a text; nothing if no handler runs.
+
+        Cancellation:
+            It is kept all the same.
+        """
+        ...
+
+
 current_delivery: ContextVar[Delivery | None] = ContextVar(
     "agentflow_delivery", default=None
 )
@@ -35,6 +51,12 @@ current_memory: ContextVar[SharedWorkingMemory | None] = ContextVar(
 current_recorder: ContextVar[Teller | None] = ContextVar(
     "agentflow_recorder", default=None
 )
+current_recall: ContextVar[
+    Callable[[Delivery, Callable[[Event, bool], bool]], Awaitable[None]] | None
+] = ContextVar("agentflow_recall", default=None)
+"""In a durable session: lets a wait hear what came before its handler ran again."""
+current_memos: ContextVar[Memos | None] = ContextVar("agentflow_memos", default=None)
+"""In a durable session: what its handlers keep until their events are done."""
 carried: ContextVar[tuple[object, ...]] = ContextVar("agentflow_carried", default=())
 """What flows that are opened here take along to wherever their handlers run."""
 

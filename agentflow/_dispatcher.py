@@ -53,6 +53,8 @@ class AsyncDispatcher(Session):
         max_concurrency: How many handlers may run at a time in all; None for as many as
             the agents allow.
         tracer: Gets a record of everything that happens; several may stand in a list.
+        journal: Keeps what has been accepted and not finished beyond the process, such as
+            `agentflow.journal.SQLiteJournal`; None keeps it in memory alone.
 
     Raises:
         SessionError: A limit makes no sense.
@@ -113,33 +115,54 @@ class AsyncDispatcher(Session):
                 "dispatch, event, trio_token=...) or an anyio blocking portal"
             ) from error
 
-    async def send(self, event: _E) -> _E:
+    async def send(self, event: _E, *, key: str | None = None) -> _E:
         """Accept an event as soon as there is room, first come, first served.
+
+        With a journal, it is on disk when this returns.
 
         Args:
             event: As for `dispatch`.
+            key: A name for what the event asks for, in a session with a journal: an event
+                that is sent again with the same name is not accepted again, though it
+                gets the same ids. None makes each event a new one.
 
         Returns:
             The stamped copy.
 
         Raises:
             EventTypeError: It is no event.
-            SessionError: As for `dispatch`.
+            SessionError: As for `dispatch`, or there is a key and no journal.
+            JournalError: The journal cannot be written.
 
         Cancellation:
-            The event has not been accepted.
+            The event has not been accepted. With a journal, it may have been; a `key`
+            lets you send it again in any case.
         """
         check_event(event)
         await self._door.wait()
+        durability = self._durability
+        if durability is None:
+            try:
+                if key is not None:
+                    raise SessionError("send(key=...) needs a journal to remember keys")
+                return self.dispatch(event)
+            finally:
+                self._door.call_next()
+        receipt = durability.receipt()
         try:
-            return self.dispatch(event)
+            self._check_open(self._engine.current())
+            child = durability.send(event, key, receipt)
         finally:
             self._door.call_next()
+        await receipt.wait()
+        return child
 
     # -- flows ----------------------------------------------------------------------
 
     @asynccontextmanager
-    async def open_flow(self, event: Event) -> AsyncGenerator[Flow]:
+    async def open_flow(
+        self, event: Event | None = None, *, correlation_id: str | None = None
+    ) -> AsyncGenerator[Flow]:
         """Dispatch an event and own the flow that comes of it.
 
         ::
@@ -152,6 +175,9 @@ class AsyncDispatcher(Session):
 
         Args:
             event: The root event. It starts a new flow, also within a handler.
+            correlation_id: Instead of an event: take hold of this flow of the journal,
+                which an earlier process may have started. What agents emitted in it so
+                far counts for `Flow.result`.
 
         Yields:
             The flow.
@@ -159,7 +185,7 @@ class AsyncDispatcher(Session):
         Raises:
             EventTypeError: It is no event.
             SessionError: The session is not open, or a flow with the event's correlation
-                id is.
+                id is; or the flow to take hold of is not known, or has an owner.
             FlowFailed: An agent raised, and no route took `AgentFailed`. With an
                 exception of the block's own, both leave in one group.
             FlowStalled: A handler opened the flow, and it can never become idle.
@@ -168,7 +194,30 @@ class AsyncDispatcher(Session):
         Cancellation:
             The flow has been cancelled, and its handlers have cleaned up.
         """
+        if event is None:
+            async with self._take_hold(correlation_id) as flow:
+                yield flow
+            return
+        if correlation_id is not None:
+            raise SessionError(
+                "open_flow() takes an event or a correlation_id, not both"
+            )
         async with self._open_flow(event) as flow:
+            yield flow
+
+    @asynccontextmanager
+    async def _take_hold(self, correlation_id: str | None) -> AsyncGenerator[Flow]:
+        self._check_opened()
+        if self._durability is None or correlation_id is None:
+            raise SessionError(
+                "open_flow() takes an event; open_flow(correlation_id=...) takes hold of "
+                "a flow that a journal has, so the dispatcher needs journal=..."
+            )
+        state = await self._durability.take_hold(correlation_id)
+        flow = Flow(self._engine, state, partial(self._join, state))
+        async with owning(self._engine, state, flow):
+            flow.on_abandon = self._durability.engine.let_go
+            flow.recall(await self._durability.emitted(correlation_id))
             yield flow
 
     @asynccontextmanager
@@ -177,6 +226,12 @@ class AsyncDispatcher(Session):
     ) -> AsyncGenerator[Flow]:
         check_event(event)
         await self._door.wait()
+        if self._durability is not None:
+            again = await self._durability.started_before(event)
+            if again is not None:
+                async with self._take_hold(again) as flow:
+                    yield flow
+                return
         try:
             state = self._adopt(event)
         finally:
@@ -184,6 +239,9 @@ class AsyncDispatcher(Session):
         state.is_left = is_left
         flow = self._flow_of(state)
         async with owning(self._engine, state, flow):
+            if self._durability is not None:
+                flow.on_abandon = self._durability.engine.let_go
+                await self._durability.until_kept()
             yield flow
 
     def _flow_of(self, state: FlowState) -> Flow:
@@ -276,9 +334,21 @@ class AsyncDispatcher(Session):
             return False
         if failed := self._engine.unclaimed.claim(correlation_id):
             raise failed
+        if self._durability is not None:
+            self._durability.check()
         return True
 
     async def _until_idle(self, correlation_id: str | None) -> None:
+        """Wait until a flow, or every flow, is idle; with a journal, on disk too."""
+        if self._durability is None:
+            await self._until_idle_here(correlation_id)
+            return
+        await self._durability.take_in(correlation_id)
+        await self._until_idle_here(correlation_id)
+        await self._durability.until_kept()
+        await self._until_idle_here(correlation_id)
+
+    async def _until_idle_here(self, correlation_id: str | None) -> None:
         flows = self._engine.ledger.flows
         flow = None if correlation_id is None else flows.get(correlation_id)
         if correlation_id is not None and flow is None:

@@ -16,6 +16,8 @@
     ├── FlowCancelled            a flow was cancelled by somebody else than its owner
     ├── EncodingError            an event cannot be written as JSON, or not be read back
     ├── RestoredError            stands in for an exception that was read from a file
+    ├── JournalError             the journal cannot be read or written; nothing is lost
+    │   └── JournalInUse         another session has it
     └── FlowFailed               an ExceptionGroup of what the agents of a flow raised
 """
 
@@ -88,6 +90,14 @@ class FlowCancelled(AgentFlowError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason: str = reason
+
+
+class JournalError(AgentFlowError):
+    """The journal cannot be read or written. What it had accepted is still there."""
+
+
+class JournalInUse(JournalError):
+    """Another session has the journal; one at a time may."""
 
 
 class EncodingError(AgentFlowError, ValueError):

@@ -1,6 +1,6 @@
 """The owner's view of one flow (rule F1)."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar, cast, overload
 
@@ -31,6 +31,8 @@ class Flow:
         self._state = state
         self._enter = enter
         self._firsts: dict[type[Event], Event] = {}
+        self.on_abandon: Callable[[FlowState, BaseException], object] | None = None
+        """Told when the flow is to be cancelled because its block ended early."""
         state.listen(self._note)
 
     def __repr__(self) -> str:
@@ -44,6 +46,13 @@ class Flow:
     def _note(self, event: Event, outside: bool) -> None:
         if not outside:
             self._firsts.setdefault(type(event), event)
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Note what agents emitted in this flow before it was taken hold of again."""
+        before: dict[type[Event], Event] = {}
+        for event in events:
+            before.setdefault(type(event), event)
+        self._firsts = {**self._firsts, **before}
 
     def dispatch(self, event: _E) -> _E:
         """Add another root event to this flow.
@@ -227,7 +236,7 @@ async def owning(engine: Engine, state: FlowState, flow: Flow) -> AsyncGenerator
         ):  # it failed: its last handlers clean up, a log sees the failure
             await until_idle(engine, state)
     except BaseException as error:
-        await _abandon(engine, state, error)  # noqa: ASYNC102 -- shielded inside
+        await _abandon(engine, flow, error)  # noqa: ASYNC102 -- shielded inside
         if failures := engine.release(state):
             raise BaseExceptionGroup(  # noqa: ASYNC104 -- it holds the error
                 "the flow's block raised, and the flow failed",
@@ -251,11 +260,14 @@ def _leave(engine: Engine, state: FlowState) -> None:
 
 
 async def _abandon(  # noqa: ASYNC910 -- a flow that is idle needs no wait
-    engine: Engine, state: FlowState, error: BaseException
+    engine: Engine, flow: Flow, error: BaseException
 ) -> None:
     """Cancel a flow whose owner left early, and wait until it has cleaned up."""
+    state = flow._state
     state.on_cut = None
     if state.unfinished:
+        if flow.on_abandon is not None:
+            flow.on_abandon(state, error)
         engine.cut(state, "cancelled", f"its owner's block ended with {error!r}")
         with anyio.CancelScope(shield=True):  # as a nursery waits for its children
             await until_idle(engine, state)

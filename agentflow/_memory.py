@@ -1,12 +1,28 @@
 """Working memory that agents share (rule A5)."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import anyio
 import anyio.lowlevel
+
+
+class Keeper(Protocol):
+    """Keeps facts beyond the process."""
+
+    def check(self, facts: Mapping[str, Any], /) -> None:
+        """Refuse facts that cannot be kept."""
+        ...
+
+    def begins(self) -> bool:
+        """Return whether a change is to be made; false if it has been already."""
+        ...
+
+    def changed(self, facts: Mapping[str, Any], names: Iterable[str], /) -> None:
+        """Take all facts, and the names of those that have changed."""
+        ...
 
 
 class SharedWorkingMemory:
@@ -24,6 +40,17 @@ class SharedWorkingMemory:
         self._facts: dict[str, Any] = deepcopy(dict(initial or {}))
         self._writing = anyio.Lock()
         self._waiting: list[Callable[[], None]] = []
+        self._keeper: Keeper | None = None
+
+    def replace(self, facts: Mapping[str, Any], keeper: Keeper) -> None:
+        """Put other facts in the place of all, and have a session keep every change.
+
+        Args:
+            facts: The facts.
+            keeper: Told of each change.
+        """
+        self._facts = deepcopy(dict(facts))
+        self._keeper = keeper
 
     def __repr__(self) -> str:
         return f"SharedWorkingMemory({self._facts!r})"
@@ -42,7 +69,14 @@ class SharedWorkingMemory:
         Args:
             facts: What to add or replace; it is copied.
         """
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.check(facts)
+            if not keeper.begins():
+                return
         _merge(self._facts, deepcopy(dict(facts)))
+        if keeper is not None:
+            keeper.changed(self._facts, facts)
         for wake in tuple(self._waiting):
             wake()
 
@@ -67,7 +101,15 @@ class SharedWorkingMemory:
             before = self.get_working_memory()
             draft = deepcopy(before)
             yield draft  # noqa: RUF075 -- a block that raises changes nothing
+            keeper = self._keeper
+            if keeper is not None:
+                keeper.check(draft)
+                if not keeper.begins():
+                    return
             _apply_changes(self._facts, before, deepcopy(draft))
+            if keeper is not None:
+                names = [n for n in before | draft if _differ(n, before, draft)]
+                keeper.changed(self._facts, names)
             for wake in tuple(self._waiting):
                 wake()
 
@@ -95,6 +137,11 @@ class SharedWorkingMemory:
             finally:
                 self._waiting.remove(changed.set)
         return self.get_working_memory()
+
+
+def _differ(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    missing = object()
+    return bool(before.get(name, missing) != after.get(name, missing))
 
 
 def _merge(into: dict[str, Any], facts: Mapping[str, Any]) -> None:

@@ -29,6 +29,8 @@ __getattr__, __dir__, NAMES = lazily(
             "FlowFailed",
             "FlowStalled",
             "HandlerReturnError",
+            "JournalError",
+            "JournalInUse",
             "NoResult",
             "QueueFull",
             "RestoredError",

@@ -6,11 +6,11 @@ body leaves bare (rule F3); and leaving always waits for every worker to end.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
 from anyio.abc import TaskStatus
@@ -19,7 +19,7 @@ from agentflow._calls import Call, Threads, async_call
 from agentflow._context import current_delivery, current_memory, current_recorder
 from agentflow._door import Door
 from agentflow._engine import Engine
-from agentflow._errors import FlowFailed, SessionError, WouldDeadlock
+from agentflow._errors import SessionError, WouldDeadlock
 from agentflow._handlers import Handler
 from agentflow._ledger import Delivery
 from agentflow._memory import SharedWorkingMemory
@@ -31,7 +31,10 @@ from agentflow._switchboard import Switchboard
 from agentflow._tasks import Tasks, running_loop
 from agentflow._waiting import until_idle
 from agentflow._workers import Workers
-from agentflow.abc import Nursery, Observer
+from agentflow.abc import Journal, Nursery, Observer
+
+if TYPE_CHECKING:
+    from agentflow._durability import Durability
 
 DEFAULT_CAPACITY = 100_000
 """Unfinished root events: some 100 MB of small ones, so a runaway producer is loud."""
@@ -53,6 +56,7 @@ class Session:
         max_events_per_flow: int | None = DEFAULT_BUDGET,
         max_concurrency: int | None = None,
         tracer: Observer | Iterable[Observer] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         for name, value in {
             "batch_size": batch_size,
@@ -71,12 +75,15 @@ class Session:
         self._state: Literal["new", "open", "stopping", "closed"] = "new"
         self._threads = Threads(self._thread_abandoned)
         observer = as_observer(tracer)
-        self._engine = Engine(
+        make_engine, self._durability = _durable_or_not(journal)
+        self._engine = make_engine(
             Switchboard(router, self._call_for),
             max_events_per_flow=max_events_per_flow,
             max_concurrency=max_concurrency,
             recorder=None if observer is None else Recorder(observer),
         )
+        if self._durability is not None:
+            self._durability.attach(router, capacity=capacity)
         self._door = Door(self._engine, capacity)
         self._workers: Workers
         self._tasks: AbstractAsyncContextManager[Tasks]
@@ -91,6 +98,10 @@ class Session:
         return f"<{type(self).__name__} {self._state}, {busy} flows>"
 
     def _call_for(self, handler: Handler) -> Call:
+        if self._durability is not None and (
+            call := self._durability.call_for(handler)
+        ):
+            return call
         if handler.kind == "thread":
             return self._threads.call_for(handler)
         return async_call(handler)
@@ -115,6 +126,8 @@ class Session:
                 f"this dispatcher is {self._state}; each one is entered once, so make "
                 "another: AsyncDispatcher(router)"
             )
+        if self._durability is not None:
+            await self._durability.open(self.shared_working_memory)
         self._state = "open"
         self._thread = threading.get_ident()
         self._stopped = anyio.Event()
@@ -135,6 +148,8 @@ class Session:
             batch_size=self._batch_size,
             limit=self._limit,
         )
+        if self._durability is not None:
+            self._durability.begin(self._workers, tasks, context)
         self._workers.wake()
         return self
 
@@ -187,6 +202,8 @@ class Session:
         finally:
             self._end_all(reason)  # what cancelled handlers left, and its report
             self._workers.dispose()
+            if self._durability is not None:
+                await self._durability.close()  # noqa: ASYNC102 -- shielded inside
             self._closed.set()
 
     def _end_all(self, reason: str) -> None:
@@ -196,9 +213,10 @@ class Session:
         left = sorted(self._engine.left, key=lambda u: u.event.id or "")
         self._report = StopReport(undelivered=tuple(left))
 
-    def _failures(self) -> list[FlowFailed]:
+    def _failures(self) -> list[Exception]:
         failed = self._engine.unclaimed.claim()
-        return [] if failed is None else [failed]
+        broken = None if self._durability is None else self._durability.error
+        return [error for error in (failed, broken) if error is not None]
 
     def _begin_stopping(self) -> None:
         if self._state == "open":
@@ -304,3 +322,16 @@ def check_limit(name: str, value: int | None) -> None:
     """
     if value is not None and not value >= 1:
         raise SessionError(f"{name} must be 1 or more, not {value!r}")
+
+
+def _durable_or_not(
+    journal: Journal | None,
+) -> "tuple[Callable[..., Engine], Durability | None]":
+    """Return what makes the engine, and what keeps the journal if there is one."""
+    if journal is None:
+        return Engine, None
+    # Loads cattrs: a session without a journal does not pay for it.
+    from agentflow._durability import Durability  # noqa: PLC0415
+
+    durability = Durability(journal)
+    return durability.make_engine, durability

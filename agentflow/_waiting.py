@@ -12,7 +12,7 @@ import anyio
 import outcome
 from anyio.lowlevel import checkpoint
 
-from agentflow._context import current_delivery
+from agentflow._context import current_delivery, current_recall
 from agentflow._engine import Engine
 from agentflow._errors import SessionError
 from agentflow._events import Event, check_event_type
@@ -252,6 +252,8 @@ async def wait_for(
     flow = delivery.root.flow
     what = f"a {checked.__name__} in its own flow"
     wait = _known_wait(delivery, "event", answer.signal, flow=flow, what=what)
+    if (recall := current_recall.get()) is not None:
+        await recall(delivery, answer.hear)
     flow.listen(answer.hear)
     try:
         if wait is None:

@@ -1,11 +1,17 @@
 """The ports of agentflow: what a user may bring of their own."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Protocol, runtime_checkable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from agentflow._errors import JournalError
 from agentflow._events import Event
 from agentflow._joining import Join
 from agentflow._records import Record
+from agentflow._steps import Answer, Entry, Opened, Step, StoredFlow
+
+if TYPE_CHECKING:  # it loads cattrs, which who has no journal does without
+    from agentflow._encoding import EventRegistry
 
 Outputs = Event | Iterable[Event] | AsyncIterator[Event] | None
 """What a handler may return: one event, several, a stream of them, or none (rule A1)."""
@@ -55,5 +61,78 @@ class Nursery(Protocol):
 
         Cancellation:
             The task is cancelled.
+        """
+        ...
+
+
+class Link(Protocol):
+    """One session's connection to a journal; it is the owner of what it claims."""
+
+    @property
+    def opened(self) -> Opened:
+        """What the session found when it connected."""
+        ...
+
+    def now(self) -> float:
+        """Return the Unix time in seconds, as the journal has it."""
+        ...
+
+    def submit(
+        self, step: Step, told: Callable[[Answer | JournalError], object], /
+    ) -> None:
+        """Queue a step.
+
+        Steps happen in the order in which they were submitted, each as a whole or not at
+        all. When `told` is called, on the event loop and in the same order, the step is
+        durable. Once the journal has failed, every step is told that error.
+        """
+        ...
+
+    async def ask(self, step: Step, /) -> Answer:
+        """Queue a step and wait for its answer.
+
+        Raises:
+            JournalError: The journal cannot be written.
+
+        Cancellation:
+            The step happens all the same.
+        """
+        ...
+
+    async def events(self, flow: str, /) -> list[Entry]:
+        """Return the events of a flow, in order of acceptance.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        ...
+
+    async def flow(self, flow: str, /) -> StoredFlow | None:
+        """Return what is known of a flow.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """Keeps what a session has accepted and not finished, beyond the process.
+
+    It may serve several processes: deliveries are claimed, each step is fenced by its
+    owner, and joins, counters and the ends of flows are decided in the journal.
+    """
+
+    @property
+    def events(self) -> "EventRegistry":
+        """How events are encoded."""
+        ...
+
+    def connect(self) -> AbstractAsyncContextManager[Link]:
+        """Become an owner for the length of a block.
+
+        Raises:
+            JournalInUse: Another session has the journal, and it serves one at a time.
+            JournalError: It cannot be opened.
         """
         ...

@@ -20,7 +20,7 @@ def cited() -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for path in (ROOT / "tests").rglob("test_*.py"):
         text = "\n".join(docstrings(path))
-        for group in re.findall(r"\(((?:[A-Z]\d(?:, )?)+)\)", text):
+        for group in re.findall(r"\(((?:[A-Z]\d+(?:, )?)+)\)", text):
             for rule in group.split(", "):
                 found[rule].add(path.relative_to(ROOT).as_posix())
     return dict(found)
@@ -30,7 +30,7 @@ def listed() -> dict[str, set[str]]:
     """Return what the table in docs/rules.md says."""
     table: dict[str, set[str]] = {}
     for line in (ROOT / "docs/rules.md").read_text(encoding="utf-8").splitlines():
-        if row := re.match(r"\| ([A-Z]\d) \|.*\| ([^|]*) \|$", line):
+        if row := re.match(r"\| ([A-Z]\d+) \|.*\| ([^|]*) \|$", line):
             table[row[1]] = set(re.findall(r"`([^`]+)`", row[2]))
     return table
 

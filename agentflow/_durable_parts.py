@@ -1,0 +1,93 @@
+"""The small things of a durable session: what a delivery is meanwhile, what it carries."""
+
+from collections.abc import Callable
+from traceback import format_exception_only
+from typing import Any
+
+import attrs
+
+from agentflow._errors import SessionError
+from agentflow._events import Event
+from agentflow._ledger import Delivery, FlowState, Root
+from agentflow._steps import Key, Row
+
+RetryLater = Callable[[Delivery, float], None]
+
+
+class _Committing:
+    """In the place of a runner: handled, and not yet on disk."""
+
+    handling = True
+
+    def cancel(self, reason: str) -> None:
+        """Let it be: what has been handed to the journal happens."""
+
+
+COMMITTING = _Committing()
+
+
+class _Appending:
+    """In the place of a runner: accepted, and not yet on disk."""
+
+    handling = False
+
+    def cancel(self, reason: str) -> None:
+        """Let it be: its flow has ended, and it does not enter it any more."""
+
+
+APPENDING = _Appending()
+
+
+@attrs.define
+class Notes:
+    """What a delivery has besides its event, while its handler runs."""
+
+    emitted: int = 0
+    """How many events it has emitted so far."""
+    is_settled: bool = False
+    """Whether the journal has struck it out already."""
+    changes: int = 0
+    """How often it has changed the shared memory."""
+    waits: int = 0
+    memos: dict[str, str] = attrs.field(factory=dict[str, str])
+    rows: list[Row] = attrs.field(factory=list[Row])
+
+
+@attrs.frozen
+class Output:
+    """An event on its way through the journal."""
+
+    event: Event
+    root: Root
+    targets: tuple[Any, ...]
+    outside: bool = False
+    deliveries: tuple[Delivery, ...] = ()
+    """Of an event from outside: they count as queued from the beginning."""
+
+
+def key_of(delivery: Delivery) -> Key:
+    """Return how the journal calls a delivery."""
+    flow = delivery.root.flow.correlation_id
+    return Key(flow, delivery.event.id or "", delivery.target.name)
+
+
+def check_flow_open(flow: FlowState) -> None:
+    """Refuse an event for a flow that winds down.
+
+    Raises:
+        SessionError: It does.
+    """
+    if flow.status != "open":
+        raise SessionError(
+            f"flow {flow.correlation_id} takes no more events: it was {flow.status} "
+            f"({flow.reason})"
+        )
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error as a dead letter's history has it."""
+    return "".join(format_exception_only(error)).rstrip()
+
+
+def nothing(*_: object) -> None:
+    """Stand in for who will be told."""

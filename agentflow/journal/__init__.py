@@ -1,0 +1,27 @@
+"""Durable sessions: nothing is lost when the process dies.
+
+General layout:
+
+- `_journals`: what users name; `_link`: group commit, over any store
+- stores, which take the steps of ``agentflow._steps``: `_memory` and, on SQLite,
+  `_sqlite_store` of `_sqlite_owners`, `_sqlite_steps` and `_sqlite_looks`
+- the session's side is in the kernel: ``agentflow._durable`` and its neighbours
+
+docs/durable.md says what is promised.
+"""
+
+from agentflow._durable_calls import (
+    DurableDelivery as DurableDelivery,
+    once as once,
+    this_delivery as this_delivery,
+)
+from agentflow._steps import (
+    DeadLetter as DeadLetter,
+    Failure as Failure,
+    StoredFlow as StoredFlow,
+)
+from agentflow.abc import Journal as Journal
+from agentflow.journal._journals import (
+    MemoryJournal as MemoryJournal,
+    SQLiteJournal as SQLiteJournal,
+)

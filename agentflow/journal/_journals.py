@@ -1,0 +1,288 @@
+"""The journals that users name: in memory, and on SQLite."""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from time import time
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from agentflow._encoding import EventRegistry
+from agentflow._errors import JournalError
+from agentflow._steps import DeadLetter, StoredFlow
+from agentflow.abc import Link
+from agentflow.journal._link import Means, in_thread, open_link
+from agentflow.journal._memory import MemoryStore
+from agentflow.journal._sqlite import Synchronous
+from agentflow.journal._sqlite_store import SQLiteStore
+
+DEFAULT_KEEP = 7 * 86_400.0
+"""A week: long enough to look at what went wrong over the weekend."""
+
+
+class MemoryJournal:
+    """A journal in memory: durable for as long as this object lives, for tests.
+
+    Args:
+        events: How events are encoded; by default every class that is loaded, in version 1.
+    """
+
+    def __init__(self, *, events: EventRegistry | None = None) -> None:
+        self.events: EventRegistry = EventRegistry() if events is None else events
+        self.store: MemoryStore = MemoryStore()
+
+    def connect(self) -> AbstractAsyncContextManager[Link]:
+        """Become an owner; see `agentflow.abc.Journal`."""
+        return open_link(self.store, Means(call=_at_once, clock=time))
+
+    async def flows(self) -> list[StoredFlow]:
+        """Return every flow the journal knows, the oldest first.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        await checkpoint()
+        return self.store.flows()
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Return the deliveries that failed for good, the oldest first.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        await checkpoint()
+        return self.store.dead_letters()
+
+    async def retry(self, flow: str) -> int:
+        """Make the dead letters of a flow open again, for the session that comes next.
+
+        Args:
+            flow: Its correlation id.
+
+        Returns:
+            How many there were.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        await checkpoint()
+        return self.store.retry(flow)
+
+    async def drop(self, flow: str) -> int:
+        """Forget a flow that is over, with its dead letters.
+
+        Args:
+            flow: Its correlation id.
+
+        Returns:
+            How many dead letters it had; 0 also if it is open or not known.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        await checkpoint()
+        return self.store.drop(flow)
+
+
+async def _at_once(function: Callable[[], Any]) -> Any:  # noqa: ANN401 -- anything
+    await checkpoint()
+    return function()
+
+
+class SQLiteJournal:
+    """A journal in an SQLite file.
+
+    ::
+
+        journal = SQLiteJournal("run.db")
+        async with AsyncDispatcher(router, journal=journal) as dispatcher:
+            await dispatcher.send(event)  # on disk when this returns
+
+    One session at a time may use it. Beside it stand ``run.db-wal`` and ``run.db-shm``,
+    which belong to it, and ``run.db-lock``, which is empty.
+
+    Args:
+        path: The file; it is made if it does not exist.
+        events: How events are encoded; by default every class that is loaded, in version 1.
+        synchronous: "full" has everything on disk when it is accepted, as far as the disk
+            keeps its word; with "normal" a crash of the machine, not of the process, may
+            take the last moments; "extra" also syncs the folder.
+        schema: SQL that makes your own tables, for rows that are written with `sql`; write
+            ``CREATE TABLE IF NOT EXISTS``. Names that begin with ``agentflow_`` are taken.
+        keep: Seconds to keep a flow that is over; None keeps it for ever. Dead letters
+            are kept until they are retried or dropped.
+        max_size: Bytes the file may take before flows that are over are dropped, the
+            oldest first; None for any size.
+
+    Raises:
+        JournalError: `synchronous` is no such word, or `keep` or `max_size` no number.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        events: EventRegistry | None = None,
+        synchronous: Synchronous = "full",
+        schema: str = "",
+        keep: float | None = DEFAULT_KEEP,
+        max_size: int | None = None,
+    ) -> None:
+        if synchronous not in {"normal", "full", "extra"}:
+            raise JournalError(
+                f"synchronous must be 'normal', 'full' or 'extra', not {synchronous!r}"
+            )
+        for name, limit in (("keep", keep), ("max_size", max_size)):
+            if limit is not None and not limit >= 0:
+                raise JournalError(f"{name} must be 0 or more, or None, not {limit!r}")
+        self.events: EventRegistry = EventRegistry() if events is None else events
+        self.path: str = os.fspath(path)
+        self._synchronous: Synchronous = synchronous
+        self._schema = schema
+        self._keep = keep
+        self._max_size = max_size
+
+    def __repr__(self) -> str:
+        return f"SQLiteJournal({self.path!r})"
+
+    def connect(self) -> AbstractAsyncContextManager[Link]:
+        """Become the owner of the file; see `agentflow.abc.Journal`.
+
+        Returns:
+            A context manager for the link.
+
+        Raises:
+            JournalInUse: Another session has it.
+            JournalError: It cannot be opened, is damaged, or was made by a newer version.
+        """
+        return self._connect()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncGenerator[Link]:
+        store = await self._open(exclusive=True)
+        try:
+            tidy = partial(self._retain, store)
+            await in_thread(tidy)
+            async with open_link(store, Means(clock=time, tidy=tidy)) as link:
+                yield link
+        finally:
+            with anyio.CancelScope(shield=True):
+                await in_thread(store.shut)
+
+    def _retain(self, store: SQLiteStore) -> None:
+        if self._keep is not None:
+            store.prune(time() - self._keep)
+        if self._max_size is not None:
+            store.shrink(self._max_size)
+
+    async def _open(self, *, exclusive: bool) -> SQLiteStore:
+        return await in_thread(
+            lambda: SQLiteStore(
+                self.path,
+                synchronous=self._synchronous,
+                schema=self._schema,
+                exclusive=exclusive,
+            )
+        )
+
+    @asynccontextmanager
+    async def _looking(self) -> AsyncGenerator[SQLiteStore]:
+        store = await self._open(exclusive=False)
+        try:
+            yield store
+        finally:
+            with anyio.CancelScope(shield=True):
+                await in_thread(store.shut)
+
+    async def flows(self) -> list[StoredFlow]:
+        """Return every flow the journal knows, the oldest first; also while it is in use.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        async with self._looking() as store:
+            return await in_thread(store.flows)
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Return the deliveries that failed for good, the oldest first.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        async with self._looking() as store:
+            return await in_thread(store.dead_letters)
+
+    async def retry(self, flow: str) -> int:
+        """Make the dead letters of a flow open again, for the session that comes next.
+
+        Args:
+            flow: Its correlation id.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            JournalError: The file cannot be written.
+
+        Cancellation:
+            It happens all the same.
+        """
+        async with self._looking() as store:
+            return await in_thread(partial(store.retry, flow))
+
+    async def drop(self, flow: str) -> int:
+        """Forget a flow that is over, with its dead letters.
+
+        Args:
+            flow: Its correlation id.
+
+        Returns:
+            How many dead letters it had; 0 also if it is open or not known.
+
+        Raises:
+            JournalError: The file cannot be written.
+
+        Cancellation:
+            It happens all the same.
+        """
+        async with self._looking() as store:
+            return await in_thread(partial(store.drop, flow))
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the journal to another file; also while it is in use.
+
+        Args:
+            path: The copy; it is replaced.
+
+        Raises:
+            JournalError: The copy cannot be written.
+
+        Cancellation:
+            It is seen through.
+        """
+        async with self._looking() as store:
+            await in_thread(partial(store.backup, os.fspath(path)))
+
+    async def check(self) -> list[str]:
+        """Look whether the file is sound and its counters are right.
+
+        Returns:
+            What is wrong, in words; nothing when all is well.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        async with self._looking() as store:
+            return await in_thread(store.check)

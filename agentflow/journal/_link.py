@@ -1,0 +1,217 @@
+"""One session's connection to a store: the queue of steps, and the task that writes them.
+
+Theory of operation. Steps are queued and answered later, in order. The writer takes all
+that has queued up while it wrote, hands it to the store as one batch, and tells the answers
+on the event loop: that is group commit, the busier the session the larger the batches. The
+store blocks, so it is called in a worker thread, one call at a time.
+
+When the store fails, nothing of the batch has happened, and nothing that comes after may:
+every step that waits, and every later one, is told the error. The writer ends only when
+everything queued has been written, even if the session is cancelled.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from agentflow._errors import JournalError
+from agentflow._steps import Answer, Entry, Opened, Step, StoredFlow
+from agentflow.journal._store import Store
+
+_T = TypeVar("_T")
+
+Told: TypeAlias = Callable[[Answer | JournalError], object]
+
+TIDY_EVERY = 60.0
+"""Seconds between two times of clearing away what need not be kept."""
+
+MAX_BATCH = 1000
+"""Steps in one transaction: beyond some hundred, more of them make none cheaper."""
+
+
+async def in_thread(function: Callable[[], _T]) -> _T:
+    """Call a blocking function in a worker thread.
+
+    Returns:
+        What it returned.
+
+    Cancellation:
+        The call is seen through.
+    """
+    return await anyio.to_thread.run_sync(function)
+
+
+@attrs.frozen(kw_only=True)
+class Means:
+    """How a link reaches its store.
+
+    Attributes:
+        call: Calls a blocking function; in a worker thread, unless time is simulated.
+        clock: The Unix time in seconds.
+        tidy: Clears away what need not be kept any more; called now and then.
+    """
+
+    call: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread
+    clock: Callable[[], float]
+    tidy: Callable[[], object] = int
+
+
+class StoreLink:
+    """A `Link` to a store.
+
+    Args:
+        store: The store.
+        opened: What was found when it was opened.
+        means: How to reach it.
+    """
+
+    def __init__(self, store: Store, opened: Opened, means: Means) -> None:
+        self.opened: Opened = opened
+        self.error: JournalError | None = None
+        self._store = store
+        self._means = means
+        self._queue: deque[tuple[Step, Told]] = deque()
+        self._more = anyio.Event()
+        self._is_closing = False
+        self._tidied = means.clock()
+
+    def now(self) -> float:
+        """Return the Unix time in seconds."""
+        return self._means.clock()
+
+    def submit(self, step: Step, told: Told) -> None:
+        """Queue a step; see `Link`."""
+        if self.error is not None:
+            told(self.error)
+            return
+        self._queue.append((step, told))
+        self._more.set()
+
+    async def ask(self, step: Step) -> Answer:
+        """Queue a step and wait for its answer; see `Link`.
+
+        Returns:
+            The answer.
+
+        Raises:
+            JournalError: The journal cannot be written.
+
+        Cancellation:
+            The step happens all the same.
+        """
+        answers: list[Answer | JournalError] = []
+        come = anyio.Event()
+
+        def told(answer: Answer | JournalError) -> None:
+            answers.append(answer)
+            come.set()
+
+        self.submit(step, told)
+        await come.wait()
+        (answer,) = answers
+        if isinstance(answer, JournalError):
+            raise answer
+        return answer
+
+    async def events(self, flow: str) -> list[Entry]:
+        """Return the events of a flow; see `Link`.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        return await self._call(partial(self._store.events, flow))
+
+    async def flow(self, flow: str) -> StoredFlow | None:
+        """Return what is known of a flow; see `Link`.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        return await self._call(partial(self._store.flow, flow))
+
+    async def _call(self, function: Callable[[], _T]) -> _T:
+        return cast("_T", await self._means.call(function))
+
+    async def write(self) -> None:  # noqa: ASYNC910 -- when closed before it began
+        """Write until the link is closed and nothing is queued.
+
+        Cancellation:
+            Waits until then all the same.
+        """
+        # What is queued has been promised.
+        with anyio.CancelScope(shield=True):  # noqa: ASYNC912 -- likewise
+            while self._queue or not self._is_closing:
+                if not self._queue:
+                    self._more = anyio.Event()
+                    await self._more.wait()
+                    continue
+                batch = [
+                    self._queue.popleft()
+                    for _ in range(min(len(self._queue), MAX_BATCH))
+                ]
+                await self._write(batch)
+
+    async def _write(self, batch: Sequence[tuple[Step, Told]]) -> None:
+        steps = [step for step, _ in batch]
+        store, owner = self._store, self.opened.owner
+        now = self._means.clock()
+        try:
+            answers = await self._call(lambda: store.apply(owner, steps, now))
+        except JournalError as error:
+            self.error = error
+            left = [*batch, *self._queue]
+            self._queue.clear()
+            for _, told in left:
+                told(error)
+            return  # noqa: ASYNC910 -- the call has been awaited
+        for (_, told), answer in zip(batch, answers, strict=True):
+            told(answer)
+        if now - self._tidied > TIDY_EVERY:
+            self._tidied = now
+            await self._call(self._means.tidy)
+
+    def close(self) -> None:
+        """Let the writer end when it has written everything."""
+        self._is_closing = True
+        self._more.set()
+
+
+@asynccontextmanager
+async def open_link(
+    store: Store, means: Means, lease: float | None = None
+) -> AsyncGenerator[StoreLink]:
+    """Be an owner of a store for the length of a block.
+
+    Args:
+        store: The store.
+        means: How to reach it.
+        lease: See `Store.open`.
+
+    Yields:
+        The link.
+
+    Raises:
+        JournalError: The store cannot be opened.
+
+    Cancellation:
+        What has been queued is written.
+    """
+    opened = cast("Opened", await means.call(lambda: store.open(means.clock(), lease)))
+    link = StoreLink(store, opened, means)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(link.write)
+            try:
+                yield link
+            finally:
+                link.close()
+    finally:
+        if link.error is None:
+            with anyio.CancelScope(shield=True):  # noqa: ASYNC102 -- it is short
+                await means.call(lambda: store.close(opened.owner))

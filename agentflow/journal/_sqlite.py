@@ -1,0 +1,198 @@
+"""An SQLite file as a journal uses it: the one file that imports sqlite3.
+
+Other sessions are kept out by a lock on a second, empty database beside the first: the
+operating system lets go of it when the process dies, however it dies, while programs that
+only look at the journal do not need it.
+"""
+
+import sqlite3
+from collections.abc import Generator, Iterable
+from contextlib import closing, contextmanager
+from typing import Literal
+
+from agentflow._errors import JournalError, JournalInUse
+from agentflow._steps import Row
+from agentflow.journal import _schema as sql
+
+Connection = sqlite3.Connection
+Synchronous = Literal["normal", "full", "extra"]
+
+_OURS = frozenset({
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+})
+"""Errors of the file; every other one in a row of the user's is the user's."""
+
+_OLDEST = (3, 38)
+
+
+@contextmanager
+def translated(path: str) -> Generator[None]:
+    """Turn the database's errors into ours.
+
+    Raises:
+        JournalError: In the place of any error of sqlite3.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalError(f"the journal {path} cannot be used: {error}") from error
+
+
+class Database:
+    """The connections of one SQLite journal.
+
+    Args:
+        path: The file; ":memory:" for none.
+        synchronous: How much is on disk when a batch is.
+        schema: The user's tables.
+        exclusive: Whether to keep other sessions out.
+
+    Raises:
+        JournalInUse: Another session has the file.
+        JournalError: It cannot be opened, is damaged, or was made by a newer version.
+    """
+
+    def __init__(
+        self, path: str, *, synchronous: Synchronous, schema: str, exclusive: bool
+    ) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise JournalError(
+                f"SQLite {sqlite3.sqlite_version} is too old for a journal; it takes "
+                "3.38 or newer"
+            )
+        self._lock: sqlite3.Connection | None = None
+        self.path: str = path
+        with translated(path):
+            if exclusive and path != ":memory:":
+                self._lock = _lock(path)
+            try:
+                self.db: sqlite3.Connection = _open(path, synchronous, schema)
+            except BaseException:
+                self._unlock()
+                raise
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        try:
+            with translated(self.path):
+                self.db.close()
+        finally:
+            self._unlock()
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Run a block as one transaction.
+
+        Raises:
+            JournalError: Nothing of it has happened.
+        """
+        with translated(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def user_rows(self, rows: Iterable[Row]) -> Exception | None:
+        """Execute statements of the user's within the transaction, or none of them.
+
+        Returns:
+            The error, if it is the user's and not the file's.
+
+        Raises:
+            Error: The file's error; the transaction cannot go on.
+            Warning: Likewise.
+        """
+        self.db.execute("SAVEPOINT agentflow_rows")
+        try:
+            for row in rows:
+                self.db.execute(row.statement, row.parameters)
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OURS:
+                raise
+            self.db.execute("ROLLBACK TO agentflow_rows")
+            self.db.execute("RELEASE agentflow_rows")
+            return error
+        self.db.execute("RELEASE agentflow_rows")
+        return None
+
+    def backup(self, path: str) -> None:
+        """Copy the file while it is in use.
+
+        Raises:
+            JournalError: The copy cannot be written.
+        """
+        with translated(path), closing(sqlite3.connect(path)) as copy:
+            self.db.backup(copy)
+
+
+def _lock(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        f"{path}-lock", timeout=0, isolation_level=None, check_same_thread=False
+    )
+    try:
+        db.execute("PRAGMA journal_mode = MEMORY")
+        db.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        db.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise JournalInUse(
+            f"another session has the journal {path}; a file serves one at a time, so "
+            "end that one or use another file"
+        ) from None
+    return db
+
+
+def _open(path: str, synchronous: Synchronous, schema: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        path, timeout=5.0, isolation_level=None, check_same_thread=False
+    )
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard by a new file only
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        _check_version(db, path)
+        db.execute("BEGIN IMMEDIATE")  # also finds out whether the file can be written
+        for statement in sql.TABLES.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {sql.VERSION}")
+        db.execute("COMMIT")
+        if schema:
+            db.executescript(schema)
+        _check_soundness(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check_version(db: Connection, path: str) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > sql.VERSION:
+        raise JournalError(
+            f"the journal {path} was written by a newer agentflow (format {version}, "
+            f"this one knows {sql.VERSION}); upgrade agentflow"
+        )
+
+
+def _check_soundness(db: Connection, path: str) -> None:
+    (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if sound != "ok":
+        raise JournalError(
+            f"the journal {path} is damaged: {sound}; go on with a backup of it"
+        )

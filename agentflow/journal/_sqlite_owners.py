@@ -1,0 +1,129 @@
+"""Who owns what in an SQLite journal: opening, closing, the fence, and dead owners."""
+
+from collections.abc import Sequence
+from json import dumps
+
+from agentflow._steps import FlowEnd, Key, Opened
+from agentflow.journal import _schema as sql
+from agentflow.journal._sqlite import Connection, Database
+from agentflow.journal._store import CRASHED, MAX_CRASHES
+
+
+class SQLiteOwners:
+    """The owners of one SQLite file.
+
+    Args:
+        files: The file.
+    """
+
+    def __init__(self, files: Database) -> None:
+        self._files = files
+        self.db: Connection = files.db
+
+    def open(self, now: float, lease: float | None = None) -> Opened:
+        """Become an owner; see `Store`."""
+        with self._files.transaction():
+            dead = self.db.execute(
+                "SELECT id FROM agentflow_owners WHERE is_closed = 0 AND (? OR until < ?)",
+                (lease is None, now),
+            ).fetchall()
+            self._recover([owner for (owner,) in dead], now)
+            owner = self.db.execute(
+                "INSERT INTO agentflow_owners (until) VALUES (?)",
+                (None if lease is None else now + lease,),
+            ).lastrowid
+            assert owner is not None
+            (suspects, count) = self.db.execute(
+                "SELECT total(suspect), count(*) FROM agentflow_deliveries WHERE dead = 0"
+            ).fetchone()
+            agents = self.db.execute(
+                "SELECT DISTINCT agent FROM agentflow_deliveries WHERE dead = 0 ORDER BY 1"
+            ).fetchall()
+            kinds = self.db.execute(
+                "SELECT DISTINCT kind FROM agentflow_events WHERE flow IN "
+                "(SELECT id FROM agentflow_flows WHERE status = 'open') ORDER BY 1"
+            ).fetchall()
+            facts = self.db.execute(
+                "SELECT name, value FROM agentflow_facts ORDER BY 1"
+            ).fetchall()
+        return Opened(
+            owner=owner,
+            clean=not dead,
+            suspects=int(suspects),
+            open=count,
+            agents=tuple(agent for (agent,) in agents),
+            kinds=tuple(kind for (kind,) in kinds),
+            facts=tuple(facts),
+        )
+
+    def close(self, owner: int) -> None:
+        """End an owner in order; see `Store`."""
+        with self._files.transaction():
+            self.db.execute(
+                "UPDATE agentflow_deliveries SET owner = NULL, started = 0 "
+                "WHERE owner = ?",
+                (owner,),
+            )
+            # One row stays, whatever its state: the numbers must never come again.
+            self.db.execute(
+                "UPDATE agentflow_owners SET is_closed = 1 WHERE id = ?", (owner,)
+            )
+
+    def _recover(self, owners: Sequence[int], now: float) -> None:
+        """Free what dead owners had, and see to what may have ended them."""
+        listed = dumps(owners)
+        self.db.execute(sql.RECOVER, (listed,))
+        self.db.execute(
+            "UPDATE agentflow_owners SET is_closed = 1 "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (listed,),
+        )
+        crashed = self.db.execute(
+            "SELECT flow, crashes FROM agentflow_deliveries "
+            "WHERE owner IS NULL AND dead = 0 AND suspect = 1 AND crashes >= ?",
+            (MAX_CRASHES,),
+        ).fetchall()
+        for flow, crashes in crashed:
+            self._end(flow, "failed", CRASHED.format(crashes), now=now)
+
+    def _lives(self, owner: int) -> bool:
+        found = self.db.execute(
+            "SELECT 1 FROM agentflow_owners WHERE id = ? AND is_closed = 0", (owner,)
+        )
+        return found.fetchone() is not None
+
+    def _mine(self, owner: int, key: Key) -> bool:
+        """Return whether the owner has a delivery: the fence."""
+        return self.db.execute(sql.MINE, (*key, owner)).fetchone() is not None
+
+    def _end(
+        self,
+        flow: str,
+        status: FlowEnd,
+        reason: str,
+        *,
+        now: float,
+        even_done: bool = False,
+    ) -> None:
+        ended = self.db.execute(
+            "UPDATE agentflow_flows SET status = ?, reason = ?, ended = ?, open = 0 "
+            "WHERE id = ? AND (status = 'open' OR (status = 'done' AND ?))",
+            (status, reason, now, flow, even_done),
+        )
+        if not ended.rowcount:
+            return
+        if status == "failed":
+            self.db.execute(
+                "UPDATE agentflow_deliveries SET dead = 1, owner = NULL WHERE flow = ?",
+                (flow,),
+            )
+            return
+        for table in ("deliveries", "memos"):
+            self.db.execute(
+                f"DELETE FROM agentflow_{table} WHERE flow = ?",  # noqa: S608 -- ours
+                (flow,),
+            )
+        self._free_joins(flow)
+
+    def _free_joins(self, flow: str) -> None:
+        self.db.execute("DELETE FROM agentflow_seats WHERE flow = ?", (flow,))

@@ -1,0 +1,47 @@
+"""The SQLite store: steps and looks on one file."""
+
+from agentflow.journal._sqlite import Database, Synchronous, translated
+from agentflow.journal._sqlite_looks import SQLiteLooks
+from agentflow.journal._sqlite_steps import SQLiteSteps
+
+
+class SQLiteStore(SQLiteSteps, SQLiteLooks):
+    """A `Store` on an SQLite file.
+
+    Args:
+        path: The file; ":memory:" for none.
+        synchronous: See `SQLiteJournal`.
+        schema: SQL that makes the user's own tables.
+        exclusive: Whether to keep other sessions out.
+
+    Raises:
+        JournalInUse: Another session has the file.
+        JournalError: It cannot be opened, is damaged, or was made by a newer version.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        synchronous: Synchronous = "full",
+        schema: str = "",
+        exclusive: bool = True,
+    ) -> None:
+        files = Database(
+            path, synchronous=synchronous, schema=schema, exclusive=exclusive
+        )
+        with translated(path):
+            SQLiteLooks.__init__(self, files)
+            SQLiteSteps.__init__(self, files)
+
+    def backup(self, path: str) -> None:
+        """Copy the file while it is in use.
+
+        Raises:
+            JournalError: The copy cannot be written.
+        """
+        self._files.backup(path)
+
+    def shut(self) -> None:
+        """Let go of the file."""
+        self._files.close()

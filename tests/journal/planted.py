@@ -1,0 +1,221 @@
+"""Bugs planted in the store, in the link and in the session: each must be caught."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from agentflow._durable_entry import EntryEngine
+from agentflow._durable_memory import FactKeeper
+from agentflow._steps import (
+    Answer,
+    Append,
+    Commit,
+    Done,
+    Entry,
+    Fail,
+    Join,
+    Key,
+    Memo,
+    Step,
+)
+from agentflow.journal._books import Delivery
+from agentflow.journal._link import StoreLink
+from agentflow.journal._memory import MemoryStore
+from agentflow.journal._store import MAX_CRASHES
+
+
+class DropsOutputs(MemoryStore):
+    """Forgets all outputs of a commit but the first."""
+
+    def _commit(self, owner: int, step: Commit, now: float) -> Answer:
+        answer = super()._commit(
+            owner, Commit(key=step.key, entries=step.entries[:1], rows=step.rows), now
+        )
+        if isinstance(answer, Done):
+            return Done(new=(True,) * len(step.entries))
+        return answer
+
+
+class HasNoFence(MemoryStore):
+    """Takes the steps of owners that are dead."""
+
+    def _mine(self, owner: int, key: Key) -> Delivery | None:
+        delivery = self.books.deliveries.get(key)
+        return None if delivery is None or delivery.is_dead else delivery
+
+
+class CommitsTwice(MemoryStore):
+    """Keeps what was done, so that it is done again."""
+
+    def _finish(self, delivery: Delivery, now: float) -> None:
+        super()._finish(delivery, now)
+        if delivery.agent == "drip" and delivery.recovered:
+            self.books.deliveries[delivery.key] = delivery
+            self.books.flows[delivery.entry.flow].open += 1
+            delivery.owner, delivery.recovered = None, False
+
+
+class CountsOutputsLate(MemoryStore):
+    """Counts a delivery out before what it emitted is in, and ends the flow then."""
+
+    def _commit(self, owner: int, step: Commit, now: float) -> Answer:
+        delivery = self._mine(owner, step.key)
+        answer = super()._commit(owner, step, now)
+        if delivery is not None and step.entries:
+            flow = self.books.flows[step.key.flow]
+            flow.open -= 1
+            self._close_if_done(flow, now)
+        return answer
+
+
+class LosesJoinRows(MemoryStore):
+    """Forgets the sets of aggregators when it is opened."""
+
+    def open(self, now: float, lease: float | None = None) -> Any:
+        self.books.joins.clear()
+        return super().open(now, lease)
+
+
+class JoinsTwice(MemoryStore):
+    """Completes a set with members that another set has."""
+
+    def _join(self, owner: int, step: Join, now: float) -> Answer:
+        for seat in self.books.joins.get((step.key.flow, step.key.agent), []):
+            seat.taken_by = None
+        return super()._join(owner, step, now)
+
+
+class KnowsNoIds(MemoryStore):
+    """Enters an event again that it has already."""
+
+    def _enter(self, owner: int, entry: Entry, now: float) -> bool:
+        self.books.entries.pop(entry.id, None)
+        return super()._enter(owner, entry, now)
+
+
+class ForgetsMemos(MemoryStore):
+    """Says that it has kept a memo, and has not."""
+
+    def _memo(self, owner: int, step: Memo, _now: float) -> Answer:
+        return Done()
+
+
+class ForgetsTheEnd(MemoryStore):
+    """Leaves the deliveries of a terminated flow where they are."""
+
+    def _end(self, flow_id: str, status: str, reason: str, *, now: float) -> None:
+        if status == "terminated":
+            self.books.flows[flow_id].reason = reason
+        else:
+            super()._end(flow_id, status, reason, now=now)
+
+
+class FreesNothing(MemoryStore):
+    """Leaves what a dead owner had with it."""
+
+    def _recover(self, owners: set[int], now: float) -> None:
+        for owner in owners:
+            del self.books.owners[owner]
+
+
+class BlamesAll(MemoryStore):
+    """Takes everything that was open at a crash for its cause."""
+
+    def _recover(self, owners: set[int], now: float) -> None:
+        super()._recover(owners, now)
+        for delivery in tuple(self.books.deliveries.values()):
+            delivery.crashes += bool(owners)
+            if delivery.crashes > MAX_CRASHES and not delivery.is_dead:
+                self._end(delivery.entry.flow, "failed", "blamed", now=now)
+
+
+class ForgetsAttempts(MemoryStore):
+    """Starts counting attempts anew."""
+
+    def _fail(self, owner: int, step: Fail, now: float) -> Answer:
+        return Done()
+
+
+class LosesEmitted(MemoryStore):
+    """Says that what a running handler emits is on disk, and it is not."""
+
+    def _append(self, owner: int, step: Append, now: float) -> Answer:
+        if step.by is not None and self.books.last_owner > 1:
+            return Done(new=(True,) * len(step.entries))
+        return super()._append(owner, step, now)
+
+
+STORES = (
+    DropsOutputs,
+    HasNoFence,
+    CommitsTwice,
+    CountsOutputsLate,
+    LosesJoinRows,
+    JoinsTwice,
+    KnowsNoIds,
+    ForgetsMemos,
+    ForgetsTheEnd,
+    FreesNothing,
+    BlamesAll,
+    LosesEmitted,
+)
+
+
+def unheard(answer: object) -> None:
+    """Pass over an answer."""
+
+
+@contextmanager
+def tells_early() -> Generator[None]:
+    """Answer before anything is on disk."""
+    submit = StoreLink.submit
+
+    def early(self: StoreLink, step: Step, told: Callable[[Any], object]) -> None:
+        entries = step.entries if isinstance(step, Append | Commit) else ()
+        if not entries:
+            submit(self, step, told)
+            return
+        submit(self, step, unheard)
+        told(Done(new=(True,) * len(entries)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreLink, "submit", early)
+        yield
+
+
+def always(keeper: FactKeeper) -> bool:
+    """Say that each change is to be made."""
+    return True
+
+
+@contextmanager
+def remembers_twice() -> Generator[None]:
+    """Make each change of the memory at every attempt."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FactKeeper, "begins", always)
+        yield
+
+
+@contextmanager
+def is_idle_early() -> Generator[None]:
+    """Strike a delivery out while its commit is on its way."""
+    released = EntryEngine._submit
+
+    def early(self: Any, step: Step, told: Callable[[Any], object]) -> None:
+        released(self, step, told)
+        if not isinstance(step, Commit) or step.key.flow not in self.ledger.flows:
+            return
+        for root in tuple(self.ledger.flows[step.key.flow].roots):
+            done = [d for d in root.pending if d.event.id == step.key.event]
+            for delivery in done:
+                del root.pending[delivery]
+            self._root_done(root)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EntryEngine, "_submit", early)
+        yield
+
+
+PATCHES = (tells_early, remembers_twice, is_idle_early)

@@ -1,0 +1,60 @@
+"""Running one seed of the simulation."""
+
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import trio._core._run as scheduler
+
+from agentflow import _workers
+from agentflow.journal._memory import MemoryStore
+from tests.journal.simulation import Crash, Moment, World
+from tests.journal.workload import check, new_run, session
+
+MAX_LIVES = 12
+MOMENTS: tuple[Moment, ...] = ("before", "torn", "untold", "zombie", "time", "never")
+
+
+def draw_crash(rng: random.Random) -> Crash:
+    """Choose when the power goes off in a life."""
+    return Crash(rng.choice(MOMENTS), batch=rng.randint(1, 25), time=rng.random() * 0.1)
+
+
+@contextmanager
+def repeatable(seed: int) -> Generator[None]:
+    """Draw everything from the seed: the scheduler's choices, and retries' jitter.
+
+    Workers look at the real clock, so as not to hold up the loop; here it stands still.
+    """
+    clock = "time_ns" if hasattr(_workers, "time_ns") else "perf_counter"
+    before = getattr(_workers, clock), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    random.seed(seed)
+    scheduler._r.seed(seed)
+    setattr(_workers, clock, lambda: 1)
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        real, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
+        setattr(_workers, clock, real)
+
+
+def run_seed(seed: int, store: Callable[[], MemoryStore] = MemoryStore) -> World:
+    """Run a seed to its end; its problems are in the world."""
+    with repeatable(seed):
+        return _run(World(seed, store()))
+
+
+def _run(world: World) -> World:
+    run = new_run(world)
+    crashes = [draw_crash(world.rng) for _ in range(world.rng.randint(1, 3))]
+    crashes += [Crash("never")] * MAX_LIVES  # a poison needs some lives of its own
+    for crash in crashes:
+        has_ended = world.live(crash, lambda journal: session(run, journal))
+        if (has_ended and crash.moment == "never") or world.problems:
+            break
+    else:
+        world.problem(f"no life of {len(crashes)} came to its end")
+    if not world.problems:
+        check(run)
+    return world
