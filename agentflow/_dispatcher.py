@@ -152,6 +152,12 @@ class AsyncDispatcher(Session):
         try:
             self._check_open(self._engine.current())
             child = durability.send(event, key, receipt)
+        except SessionError:
+            # Its flow may have ended, but a known event need not go into it again.
+            before = None if key is None else await durability.known(event, key)
+            if before is None:
+                raise
+            return before
         finally:
             self._door.call_next()
         await receipt.wait()
@@ -334,8 +340,6 @@ class AsyncDispatcher(Session):
             return False
         if failed := self._engine.unclaimed.claim(correlation_id):
             raise failed
-        if self._durability is not None:
-            self._durability.check()
         return True
 
     async def _until_idle(self, correlation_id: str | None) -> None:

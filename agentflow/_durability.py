@@ -199,14 +199,21 @@ class Durability:
             if name is not None:
                 raise SessionError("send(key=...) is for events from outside a handler")
             return engine.emit(delivery, event, receipt.tell)
-        if name is None:
-            child = engine.stamp_root(event, None)
-        else:
-            known = keyed_id(name)
-            flow = event.correlation_id or known
-            child = stamped(event, known, flow, event.parent_id)
+        child = engine.stamp_root(event, None) if name is None else _named(event, name)
         engine.append_root(child, counted=True, told=receipt.tell)
         return child
+
+    async def known(self, event: _E, name: str) -> _E | None:
+        """Return the stamped copy of an event if one of that name is known already.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        link = self.engine.link
+        assert link is not None
+        child = _named(event, name)
+        entries = await link.events(child.correlation_id or "")
+        return child if any(entry.id == child.id for entry in entries) else None
 
     @staticmethod
     def receipt() -> "Receipt":
@@ -309,14 +316,10 @@ class Durability:
         """What the journal failed with, if it did."""
         return self.engine.error
 
-    def check(self) -> None:
-        """Raise what the journal failed with, if it did.
 
-        Raises:
-            JournalError: It did.
-        """
-        if self.engine.error is not None:
-            raise self.engine.error
+def _named(event: _E, name: str) -> _E:
+    known = keyed_id(name)
+    return stamped(event, known, event.correlation_id or known, event.parent_id)
 
 
 class Receipt:

@@ -49,11 +49,11 @@ class HandlerMemos:
             It is kept all the same.
         """
         delivery = self.engine.current()
-        if delivery is None or self.engine.link is None:
+        if delivery is None:
             await checkpoint()
             return
         step = Memo(key=key_of(delivery), name=name, value=text)
-        if isinstance(await self.engine.link.ask(step), Fenced):
+        if isinstance(await self.engine.ask(step), Fenced):
             raise SessionError(
                 f"{delivery.target.name} goes on with an event that is not its own any "
                 "more; its flow has ended"

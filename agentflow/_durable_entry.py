@@ -138,10 +138,33 @@ class EntryEngine(Engine):
         self.in_flight -= 1
         if not isinstance(answer, JournalError):
             return False
-        if self.error is None:
-            self.error = answer
-            self.cut_all(f"the journal failed: {answer}")
+        self.broke(answer)
         return True
+
+    def broke(self, error: JournalError) -> None:
+        """Stop everything, once, since the journal has failed."""
+        if self.error is None:
+            self.error = error
+            self.cut_all(f"the journal failed: {error}")
+
+    async def ask(self, step: Step) -> Answer:
+        """Submit a step and wait for its answer.
+
+        Raises:
+            JournalError: The journal has failed, and with it the session.
+
+        Returns:
+            The answer.
+
+        Cancellation:
+            The step happens all the same.
+        """
+        assert self.link is not None
+        try:
+            return await self.link.ask(step)
+        except JournalError as error:
+            self.broke(error)
+            raise
 
     def notes_of(self, delivery: Delivery) -> Notes:
         """Return what a delivery has besides its event."""

@@ -115,11 +115,8 @@ class Feed:
         self, limit: int, *, suspects: bool = False, settled: anyio.Event | None = None
     ) -> bool:
         """Take in some deliveries; return whether there may be more."""
-        link = self._engine.link
-        assert link is not None
-        claimed = await link.ask(Claim(limit=limit, suspects=suspects))
-        if not isinstance(claimed, Claimed):
-            return False
+        claimed = await self._engine.ask(Claim(limit=limit, suspects=suspects))
+        assert isinstance(claimed, Claimed)  # a session outlives its feed
         for stored in claimed.deliveries[:limit] if suspects else ():
             if stored.crashes:
                 await anyio.sleep(QUIET * 2 ** (stored.crashes - 1))
@@ -132,14 +129,12 @@ class Feed:
         Cancellation:
             It may have been taken in or not.
         """
-        link = self._engine.link
-        assert link is not None
         for suspects in (False, True):
-            claimed = await link.ask(
+            claimed = await self._engine.ask(
                 Claim(limit=1_000_000, flow=flow, suspects=suspects)
             )
-            if isinstance(claimed, Claimed):
-                self.take(claimed)
+            assert isinstance(claimed, Claimed)  # likewise
+            self.take(claimed)
 
     def take(self, claimed: Claimed, *, settled: anyio.Event | None = None) -> None:
         """Enter what was claimed into the ledger.
@@ -183,8 +178,7 @@ class Feed:
         key = key_of(delivery)
 
         async def marked(event: Event) -> object:
-            assert self._engine.link is not None
-            await self._engine.link.ask(Start(key=key, alone=alone))
+            await self._engine.ask(Start(key=key, alone=alone))
             return await call(event)
 
         return marked

@@ -65,10 +65,9 @@ class Joining:
 
     async def _join(self, agent: AsyncAggregatorAgent, event: Event) -> object:
         engine, delivery = self._engine, self._engine.current()
-        assert engine.link is not None
         assert delivery is not None
         needs = agent._needs
-        answer = await engine.link.ask(
+        answer = await engine.ask(
             JoinStep(
                 key=key_of(delivery),
                 places=needs.fitting(type(event)),

@@ -15,9 +15,9 @@ CREATE TABLE IF NOT EXISTS agentflow_flows (
     started REAL, ended REAL, deadline REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS agentflow_events (
-    flow TEXT, id TEXT, seq INTEGER, parent TEXT, kind TEXT, body TEXT,
-    terminates INTEGER, PRIMARY KEY (flow, id)
-) WITHOUT ROWID;
+    seq INTEGER PRIMARY KEY, flow TEXT, id TEXT, parent TEXT, kind TEXT, body TEXT,
+    terminates INTEGER, UNIQUE (flow, id)
+);
 CREATE TABLE IF NOT EXISTS agentflow_deliveries (
     flow TEXT, event TEXT, agent TEXT, seq INTEGER, owner INTEGER,
     attempt INTEGER DEFAULT 1, due REAL DEFAULT 0, dead INTEGER DEFAULT 0,
@@ -57,7 +57,7 @@ WHERE owner = ? AND dead = 0 AND (flow, event, agent) IN (
 """
 
 ENTER_EVENTS = """
-INSERT OR IGNORE INTO agentflow_events
+INSERT OR IGNORE INTO agentflow_events (flow, id, seq, parent, kind, body, terminates)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
     value ->> 6
 FROM json_each(?)

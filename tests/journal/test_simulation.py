@@ -13,7 +13,7 @@ from tests.journal import planted
 from tests.journal.runs import run_seed
 
 SEEDS = 5_000
-CHUNK = 250
+CHUNK = 100
 UNTIL_CAUGHT = 200
 """Within how many seeds a planted bug must show."""
 

@@ -1,0 +1,133 @@
+"""What both stores must do, case by case; `test_stores_agree` compares them in the rest."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from agentflow import JournalError
+from agentflow._steps import (
+    Append,
+    Claim,
+    Claimed,
+    Commit,
+    Done,
+    Entry,
+    Fenced,
+    Join,
+    Joined,
+    Key,
+    Start,
+)
+from agentflow.journal._matching import complete_set
+from agentflow.journal._memory import MemoryStore
+from agentflow.journal._sqlite_store import SQLiteStore
+
+AnyStore = MemoryStore | SQLiteStore
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest) -> Generator[AnyStore]:
+    """Return an empty store of each kind."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    made = SQLiteStore(":memory:")
+    yield made
+    made.shut()
+
+
+def entry(event: str, *agents: str, flow: str = "f") -> Entry:
+    """Return an event."""
+    return Entry(id=event, flow=flow, parent=None, kind="K@1", body="{}", agents=agents)
+
+
+def claim(
+    store: AnyStore, owner: int, now: float, *, suspects: bool = False
+) -> list[Key]:
+    """Take over what is free."""
+    (claimed,) = store.apply(owner, [Claim(limit=9, suspects=suspects)], now)
+    assert isinstance(claimed, Claimed)
+    return [delivery.key for delivery in claimed.deliveries]
+
+
+def test_what_a_late_owner_had_goes_to_another_and_is_fenced(store: AnyStore) -> None:
+    """(J1) Whoever comes back after its lease is over changes nothing."""
+    one = store.open(0.0, lease=10.0).owner
+    two = store.open(0.0, lease=1000.0).owner
+    store.apply(one, [Append(entries=(entry("e", "a"),))], 0.0)
+    assert claim(store, two, 5.0) == []
+    assert claim(store, two, 11.0) == [Key("f", "e", "a")]
+    commit = Commit(key=Key("f", "e", "a"), entries=(entry("late"),))
+    assert store.apply(one, [commit], 12.0) == [Fenced()]
+    assert [e.id for e in store.events("f")] == ["e"]
+    done = store.apply(two, [Commit(key=Key("f", "e", "a"))], 12.0)
+    assert done == [Done(new=())]
+
+
+def test_only_three_crashes_alone_make_a_dead_letter(store: AnyStore) -> None:
+    """(J15) Those beside it stay open until then."""
+    owner = store.open(0.0).owner
+    store.apply(owner, [Append(entries=(entry("p", "bad"), entry("q", "good")))], 0.0)
+    store.apply(owner, [Append(entries=(entry("r", "other", flow="g"),))], 0.0)
+    owner = store.open(1.0).owner  # the first crash
+    keys = claim(store, owner, 1.0)
+    store.apply(owner, [Start(key=key) for key in keys if key.agent != "other"], 1.0)
+    for crash in range(3):
+        opened = store.open(2.0 + crash)
+        assert opened.suspects == 2
+        suspects = claim(store, opened.owner, 2.0, suspects=True)
+        bad = next(key for key in suspects if key.agent == "bad")
+        store.apply(opened.owner, [Start(key=bad, alone=True)], 2.0)
+    last = store.open(9.0)
+    assert (last.suspects, last.open) == (0, 1)
+    assert {letter.key.agent for letter in store.dead_letters()} == {"bad", "good"}
+    assert store.retry("f") == 2
+    assert store.open(10.0).open == 3
+
+
+def test_a_flow_that_is_over_can_be_dropped(store: AnyStore) -> None:
+    """(J5) An open one, or one nobody knows, cannot."""
+    owner = store.open(0.0).owner
+    store.apply(owner, [Append(entries=(entry("e", "a"),))], 0.0)
+    assert store.drop("f") == store.drop("unknown") == 0
+    store.apply(owner, [Commit(key=Key("f", "e", "a"))], 1.0)
+    assert store.drop("f") == 0
+    assert store.flows() == []
+    assert store.flow("f") is None
+
+
+def test_a_set_takes_events_in_any_order(store: AnyStore) -> None:
+    """(J3) One that fits two places makes room for one that fits only the first."""
+    owner = store.open(0.0).owner
+    names = ("either", "first", "late")
+    for name in names:
+        store.apply(owner, [Append(entries=(entry(name, "a", name),))], 0.0)
+    places = {"either": (0, 1), "first": (0,), "late": (0,)}
+    answers = [
+        store.apply(
+            owner,
+            [Join(key=Key("f", name, "a"), places=places[name], size=2, quorum=2)],
+            1.0,
+        )[0]
+        for name in names
+    ]
+    assert answers == [
+        Joined(members=None),
+        Joined(members=("first", "either"), bodies=("{}", "{}")),
+        Joined(members=None),
+    ]
+
+
+def test_an_event_without_a_place_waits() -> None:
+    """(J3) All its places are taken by events that cannot move."""
+    assert complete_set([(0,), (0,), (1,)], 2, 2) == [0, 2]
+    assert complete_set([(0, 1), (0, 1), (0, 1)], 3, 3) is None
+    assert complete_set([(0,), (0, 1), (1, 2), (0,)], 3, 3) == [0, 1, 2]
+
+
+def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """(J14) Its name is taken by a folder."""
+    (tmp_path / "run.db-lock").mkdir()
+    with pytest.raises(JournalError, match=r"run\.db"):
+        SQLiteStore(str(tmp_path / "run.db"))
