@@ -182,6 +182,13 @@ def screenshots(session: nox.Session) -> None:
     session.run("python", "docs/screenshots.py")
 
 
+@nox.session
+def durable(session: nox.Session) -> None:
+    """Run the long form of the durable gates: 100,000 seeds and 2,000 kills by default."""
+    session.install("-e", ".", *group("tests"))
+    session.run("python", "-m", "tests.journal.long_form", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, check it, and run the tests on it away from this tree."""

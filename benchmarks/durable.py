@@ -22,10 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from agentflow import AsyncDispatcher, Event, Router
@@ -42,6 +44,23 @@ class Hop(Event):
     seconds: float = 0.0
 
 
+@attrs.frozen
+class Load:
+    """What a system is to do.
+
+    Attributes:
+        path: Its file.
+        flows: How many chains, side by side.
+        hops: How long each is.
+        seconds: How long each hop takes besides.
+    """
+
+    path: str
+    flows: int
+    hops: int
+    seconds: float
+
+
 class Counted:
     """Counts hops, so that no system can skip work."""
 
@@ -49,7 +68,7 @@ class Counted:
         self.hops = 0
 
 
-def agentflow(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
+def agentflow(load: Load, *, is_durable: bool = True) -> tuple[float, int]:
     """Run the chains on agentflow; return seconds and hops."""
     counted = Counted()
     router = Router()
@@ -63,81 +82,71 @@ def agentflow(path: str, flows: int, hops: int, seconds: float) -> tuple[float, 
         return Hop(source="hop", left=left, seconds=event.seconds) if left else None
 
     async def main() -> float:
-        async with AsyncDispatcher(router, journal=SQLiteJournal(path)) as dispatcher:
+        journal = SQLiteJournal(load.path) if is_durable else None
+        async with AsyncDispatcher(router, journal=journal) as dispatcher:
             start = time.perf_counter()
-            for _ in range(flows):
-                dispatcher.dispatch(Hop(source="main", left=hops, seconds=seconds))
+            for _ in range(load.flows):
+                dispatcher.dispatch(
+                    Hop(source="main", left=load.hops, seconds=load.seconds)
+                )
             await dispatcher.wait_for_empty_queue()
             return time.perf_counter() - start
 
     return trio.run(main), counted.hops
 
 
-def in_memory(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
-    """Run the chains on agentflow without a journal."""
-    counted = Counted()
-    router = Router()
+class Log:
+    """Rows that plain sqlite3 writes in groups."""
 
-    @router.on(Hop)
-    async def hop(event: Hop) -> Hop | None:
-        counted.hops += 1
-        if event.seconds:
-            await trio.sleep(event.seconds)
-        left = event.left - 1
-        return Hop(source="hop", left=left, seconds=event.seconds) if left else None
+    def __init__(self, path: str) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, body TEXT)")
+        self.queue: list[trio.Event] = []
+        self.more = trio.Event()
 
-    async def main() -> float:
-        async with AsyncDispatcher(router) as dispatcher:
-            start = time.perf_counter()
-            for _ in range(flows):
-                dispatcher.dispatch(Hop(source="main", left=hops, seconds=seconds))
-            await dispatcher.wait_for_empty_queue()
-            return time.perf_counter() - start
+    def write(self, count: int) -> None:
+        """Write so many rows in one transaction."""
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.executemany("INSERT INTO log (body) VALUES (?)", [(BODY,)] * count)
+        self.db.execute("COMMIT")
 
-    return trio.run(main), counted.hops
-
-
-def disk(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
-    """Write the same bytes with plain sqlite3, in groups."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, body TEXT)")
-    queue: list[trio.Event] = []
-    more = trio.Event()
-    counted = Counted()
-
-    def write(count: int) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO log (body) VALUES (?)", [(BODY,)] * count)
-        db.execute("COMMIT")
-
-    async def writer() -> None:
-        nonlocal queue, more
+    async def writer(self) -> None:
+        """Write what has queued up, again and again."""
         while True:
-            await more.wait()
-            more = trio.Event()
-            batch, queue = queue, []
-            await trio.to_thread.run_sync(write, len(batch))
+            await self.more.wait()
+            self.more = trio.Event()
+            batch, self.queue = self.queue, []
+            await trio.to_thread.run_sync(self.write, len(batch))
             for told in batch:
                 told.set()
 
+    async def append(self) -> None:
+        """Queue a row, and wait until it is on disk."""
+        told = trio.Event()
+        self.queue.append(told)
+        self.more.set()
+        await told.wait()
+
+
+def disk(load: Load) -> tuple[float, int]:
+    """Write the same bytes with plain sqlite3, in groups."""
+    log, counted = Log(load.path), Counted()
+
     async def chain() -> None:
-        for _ in range(hops):
-            if seconds:
-                await trio.sleep(seconds)
-            told = trio.Event()
-            queue.append(told)
-            more.set()
-            await told.wait()
+        for _ in range(load.hops):
+            if load.seconds:
+                await trio.sleep(load.seconds)
+            await log.append()
             counted.hops += 1
 
     async def main() -> float:
         async with trio.open_nursery() as outer:
-            outer.start_soon(writer)
+            outer.start_soon(log.writer)
             start = time.perf_counter()
             async with trio.open_nursery() as nursery:
-                for _ in range(flows):
+                for _ in range(load.flows):
                     nursery.start_soon(chain)
             outer.cancel_scope.cancel()
         return time.perf_counter() - start
@@ -145,19 +154,22 @@ def disk(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
     return trio.run(main), counted.hops
 
 
-def dbos(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
+def dbos(load: Load) -> tuple[float, int]:
     """Run the chains as workflows of DBOS."""
     from dbos import DBOS, DBOSConfig  # noqa: PLC0415 -- a peer that may be missing
 
     counted = Counted()
-    config: DBOSConfig = {"name": "bench", "system_database_url": f"sqlite:///{path}"}
+    config: DBOSConfig = {
+        "name": "bench",
+        "system_database_url": f"sqlite:///{load.path}",
+    }
     DBOS(config=config)
 
     @DBOS.step()
     async def step(left: int) -> int:
         counted.hops += 1
-        if seconds:
-            await asyncio.sleep(seconds)
+        if load.seconds:
+            await asyncio.sleep(load.seconds)
         return left - 1
 
     @DBOS.workflow()
@@ -168,7 +180,7 @@ def dbos(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
     async def main() -> float:
         DBOS.launch()
         start = time.perf_counter()
-        await asyncio.gather(*(chain(hops) for _ in range(flows)))
+        await asyncio.gather(*(chain(load.hops) for _ in range(load.flows)))
         taken = time.perf_counter() - start
         DBOS.destroy()
         return taken
@@ -176,7 +188,7 @@ def dbos(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
     return asyncio.run(main()), counted.hops
 
 
-def langgraph(path: str, flows: int, hops: int, seconds: float) -> tuple[float, int]:
+def langgraph(load: Load) -> tuple[float, int]:
     """Run the chains as graphs of LangGraph."""
     from langgraph.checkpoint.sqlite.aio import (  # noqa: PLC0415 -- likewise
         AsyncSqliteSaver,
@@ -187,12 +199,12 @@ def langgraph(path: str, flows: int, hops: int, seconds: float) -> tuple[float, 
 
     async def hop(state: dict[str, Any]) -> dict[str, Any]:
         counted.hops += 1
-        if seconds:
-            await asyncio.sleep(seconds)
+        if load.seconds:
+            await asyncio.sleep(load.seconds)
         return {"left": state["left"] - 1}
 
     async def main() -> float:
-        async with AsyncSqliteSaver.from_conn_string(path) as saver:
+        async with AsyncSqliteSaver.from_conn_string(load.path) as saver:
             await saver.conn.execute("PRAGMA synchronous = FULL")
             graph: Any = StateGraph(dict)
             graph.add_node("hop", hop)
@@ -203,22 +215,22 @@ def langgraph(path: str, flows: int, hops: int, seconds: float) -> tuple[float, 
             async def chain(n: int) -> None:
                 options = {
                     "configurable": {"thread_id": str(n)},
-                    "recursion_limit": hops + 5,
+                    "recursion_limit": load.hops + 5,
                 }
-                await app.ainvoke({"left": hops}, options, durability="sync")
+                await app.ainvoke({"left": load.hops}, options, durability="sync")
 
             start = time.perf_counter()
-            await asyncio.gather(*(chain(n) for n in range(flows)))
+            await asyncio.gather(*(chain(n) for n in range(load.flows)))
             return time.perf_counter() - start
 
     return asyncio.run(main()), counted.hops
 
 
-Run = Callable[[str, int, int, float], tuple[float, int]]
+Run = Callable[[Load], tuple[float, int]]
 SYSTEMS: dict[str, Run] = {
     "disk": disk,
     "agentflow": agentflow,
-    "agentflow in memory": in_memory,
+    "agentflow in memory": partial(agentflow, is_durable=False),
     "dbos": dbos,
     "langgraph": langgraph,
 }
@@ -237,7 +249,7 @@ def child(system: str, case: str) -> None:
     flows, hops, seconds = CASES[case]
     hops = max(hops // FEWER.get(system, 1), 1)
     with tempfile.TemporaryDirectory() as folder:
-        taken, done = SYSTEMS[system](f"{folder}/run.db", flows, hops, seconds)
+        taken, done = SYSTEMS[system](Load(f"{folder}/run.db", flows, hops, seconds))
     assert done == flows * hops, f"{system} did {done} hops, not {flows * hops}"
     sys.stdout.write(json.dumps([taken, done]) + "\n")
 
@@ -257,6 +269,7 @@ def resume(path: str, count: int) -> tuple[float, float]:
     """Return seconds to the first handler, and to the last, of so many open events."""
 
     async def begin(event: Hop) -> None:
+        assert event.left
         await trio.sleep_forever()
 
     async def fill() -> None:
@@ -279,6 +292,7 @@ def resume(path: str, count: int) -> tuple[float, float]:
     times: list[float] = []
 
     async def hop(event: Hop) -> None:
+        assert event.left
         times.append(time.perf_counter())
 
     hop.__name__ = "begin"
@@ -305,15 +319,20 @@ def main() -> None:
         return
     there = [s for s in SYSTEMS if s not in FEWER or find_spec(s)]
     for case in CASES:
-        figures: dict[str, list[float]] = {system: [] for system in there}
-        for _ in range(asked.rounds):
-            for system in there:
-                if (figure := measured(system, case)) is not None:
-                    figures[system].append(figure)
-        report(case, {s: statistics.median(f) for s, f in figures.items() if f})
+        report(case, medians_of(there, case, asked.rounds))
     with tempfile.TemporaryDirectory() as folder:
         first, last = resume(str(Path(folder, "run.db")), 20_000)
     print(f"20,000 open events: first handler after {first:.2f} s, last {last:.2f} s")
+
+
+def medians_of(systems: list[str], case: str, rounds: int) -> dict[str, float]:
+    """Measure systems in turns; return the median of each."""
+    figures: dict[str, list[float]] = {system: [] for system in systems}
+    for _ in range(rounds):
+        for system in systems:
+            figure = measured(system, case)
+            figures[system] += [] if figure is None else [figure]
+    return {s: statistics.median(f) for s, f in figures.items() if f}
 
 
 def report(case: str, medians: dict[str, float]) -> None:

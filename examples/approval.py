@@ -20,6 +20,8 @@ from agentflow.journal import SQLiteJournal, this_delivery
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS booked (item TEXT, price INTEGER)"
 
+CHEAP = 100
+
 router = Router()
 
 
@@ -51,7 +53,7 @@ class Outcome(Event):
 @router.on(Order)
 async def approve(order: Order) -> AsyncGenerator[Event, None]:
     """Ask about what costs a lot, and book what may be bought."""
-    may_buy = order.price < 100
+    may_buy = order.price < CHEAP
     if not may_buy:
         yield Question(source="approve", text=f"{order.item} for {order.price}?")
         may_buy = (await wait_for(Answer, from_outside=True)).yes

@@ -14,6 +14,7 @@ from agentflow import (
     JournalError,
     Router,
     SessionError,
+    wait_for,
 )
 from agentflow._records import DeliveryDropped, HandlerFailed, OutputDropped
 from agentflow._steps import Append, Entry
@@ -27,20 +28,24 @@ async def five() -> int:
     return 5
 
 
+def no_disk(*_: object) -> None:
+    """Fail as a disk does."""
+    raise JournalError("no disk")
+
+
 async def test_a_journal_that_fails_at_once_is_told_at_the_end() -> None:
     """(J16) Before anything has been taken in; and all is there the next time."""
     journal = MemoryJournal()
     await live_shortly(router_of((Ping, forever)), journal, Ping(source="x", n=1))
     apply = journal.store.apply
 
-    def broken(*_: Any) -> Any:
-        raise JournalError("no disk")
+    broken: Any = no_disk
 
-    journal.store.apply = broken  # type: ignore[method-assign, assignment]
+    journal.store.apply = broken  # type: ignore[method-assign]
     with pytest.raises(JournalError, match="no disk"):
         async with AsyncDispatcher(router_of((Ping, forever)), journal=journal):
             await anyio.sleep(1)
-    journal.store.apply = apply  # type: ignore[method-assign, assignment]
+    journal.store.apply = apply  # type: ignore[method-assign]
     collector = named("forever")
     await finish(router_of((Ping, collector)), journal)
     assert collector.numbers() == [1]
@@ -52,11 +57,10 @@ async def test_a_handler_learns_that_the_journal_has_failed() -> None:
     apply = journal.store.apply
     learned: list[Exception] = []
 
-    def broken(*_: Any) -> Any:
-        raise JournalError("no disk")
+    broken: Any = no_disk
 
     async def handler(event: Ping) -> AsyncGenerator[Event, None]:
-        journal.store.apply = broken  # type: ignore[method-assign, assignment]
+        journal.store.apply = broken  # type: ignore[method-assign]
         yield Pong(source="handler")
         with anyio.CancelScope(shield=True):
             try:
@@ -71,7 +75,7 @@ async def test_a_handler_learns_that_the_journal_has_failed() -> None:
             await dispatcher.send(Ping(source="x"))
             await anyio.sleep(1)
     assert len(learned) == 1
-    journal.store.apply = apply  # type: ignore[method-assign, assignment]
+    journal.store.apply = apply  # type: ignore[method-assign]
     collector = named("handler")
     await finish(router_of((Ping, collector)), journal)
     assert len(collector.got) == 1
@@ -87,6 +91,7 @@ async def test_a_handler_of_a_cancelled_flow_keeps_nothing(make: MakeJournal) ->
             await anyio.sleep(0.2)
         yield Pong(source="stubborn")
         with anyio.CancelScope(shield=True):
+            await dispatcher.send(Pong(source="stubborn"))
             try:
                 await once("five", five)
             except SessionError as error:
@@ -155,8 +160,8 @@ async def test_what_another_owner_has_is_left_to_it() -> None:
     entry = Entry(id="e", flow="f", parent=None, kind="K@1", body="{}", agents=("a",))
     journal.store.apply(other, [Append(entries=(entry,))], 0.0)
     journal.store.books.owners[other] = 1e12
-    journal.store.open = lease(journal.store.open)  # type: ignore[method-assign, assignment]
-    journal.events.check = lambda *_: None  # type: ignore[method-assign, assignment]
+    journal.store.open = lease(journal.store.open)  # type: ignore[method-assign]
+    journal.events.check = lambda *_: None  # type: ignore[method-assign]
     async with AsyncDispatcher(
         router_of((Ping, named("a"))), journal=journal
     ) as dispatcher:
@@ -193,3 +198,57 @@ async def test_one_flow_is_taken_in_before_its_turn(
         assert order.index(4) < 4
         assert await dispatcher.wait_for_empty_queue()
     assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+async def test_what_was_emitted_as_the_flow_ended_is_dropped(make: MakeJournal) -> None:
+    """(J7) It is on disk by then, and gone from there with its flow."""
+    returned = anyio.Event()
+    collector, log = Collector(), Log()
+
+    async def quick(event: Ping) -> Pong:
+        returned.set()
+        return Pong(source="quick")
+
+    router = router_of((Ping, quick), (Pong, collector))
+    async with (
+        AsyncDispatcher(router, journal=make(), tracer=log) as dispatcher,
+        dispatcher.open_flow(Ping(source="x")) as flow,
+    ):
+        await returned.wait()
+        flow.cancel()
+    assert collector.got == []
+    (row,) = await make().flows()
+    assert (row.status, row.open) == ("cancelled", 0)
+
+
+async def test_a_flow_in_memory_can_be_dropped_with_its_letters() -> None:
+    """(J5) From the journal in memory as from a file."""
+    journal = MemoryJournal()
+    with pytest.raises(FlowFailed):
+        async with AsyncDispatcher(router_of((Boom, fail)), journal=journal) as session:
+            await session.send(Boom(source="x", correlation_id="f"))
+    assert await journal.drop("f") == 1
+    assert await journal.flows() == []
+
+
+async def test_an_answer_that_does_not_fit_is_passed_over_again(
+    make: MakeJournal,
+) -> None:
+    """(J11) What had come and was not the answer is looked at, and waiting goes on."""
+    got: list[int] = []
+
+    async def waits(event: Ping) -> None:
+        got.append(
+            (await wait_for(Pong, where=lambda p: p.n == 5, from_outside=True)).n
+        )
+
+    router = router_of((Ping, waits))
+    async with AsyncDispatcher(router, journal=make()) as dispatcher:
+        await dispatcher.send(Ping(source="x", correlation_id="f"))
+        await anyio.sleep(0.3)
+        await dispatcher.send(Pong(source="x", correlation_id="f", n=1))
+    async with AsyncDispatcher(router, journal=make()) as dispatcher:
+        await anyio.sleep(0.3)
+        await dispatcher.send(Pong(source="x", correlation_id="f", n=5))
+        assert await dispatcher.wait_for_empty_queue()
+    assert got == [5]

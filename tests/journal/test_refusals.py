@@ -151,8 +151,9 @@ async def test_wrong_outputs_and_spent_budgets_fail_as_in_any_session(
                 flow.dispatch(Other(source="x"))
 
 
+@pytest.mark.parametrize("tracer", [None, Log()])
 async def test_another_flow_may_be_started_or_joined_by_an_output(
-    make: MakeJournal,
+    make: MakeJournal, tracer: Log | None
 ) -> None:
     """(J1) Unless that flow has been ended."""
     collector = Collector()
@@ -161,8 +162,7 @@ async def test_another_flow_may_be_started_or_joined_by_an_output(
         return [Pong(source="starts", correlation_id="other", n=event.n)]
 
     router = router_of((Ping, starts), (Pong, collector), (Boom, Stubborn()))
-    log = Log()
-    async with AsyncDispatcher(router, journal=make(), tracer=log) as dispatcher:
+    async with AsyncDispatcher(router, journal=make(), tracer=tracer) as dispatcher:
         await dispatcher.send(Ping(source="x", n=1))
         assert await dispatcher.wait_for_empty_queue()
         await dispatcher.send(Boom(source="x", correlation_id="other"))

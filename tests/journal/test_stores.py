@@ -11,6 +11,7 @@ from agentflow._steps import (
     Claim,
     Claimed,
     Commit,
+    Cut,
     Done,
     Entry,
     Fenced,
@@ -95,6 +96,12 @@ def test_a_flow_that_is_over_can_be_dropped(store: AnyStore) -> None:
     assert store.drop("f") == 0
     assert store.flows() == []
     assert store.flow("f") is None
+    store.apply(owner, [Append(entries=(entry("e", "a"), entry("d", flow="g")))], 2.0)
+    store.apply(owner, [Cut(flow="f", status="failed", reason="no")], 2.0)
+    assert store.prune(9.0) == 1
+    assert [flow.id for flow in store.flows()] == ["f"]
+    assert store.drop("f") == 1
+    assert store.dead_letters() == []
 
 
 def test_a_set_takes_events_in_any_order(store: AnyStore) -> None:
@@ -127,7 +134,7 @@ def test_an_event_without_a_place_waits() -> None:
 
 
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """(J14) Its name is taken by a folder."""
-    (tmp_path / "run.db-lock").mkdir()
+    """(J14) Its name is taken by something else."""
+    (tmp_path / "run.db-lock").write_text("This is no lock of ours. " * 100)
     with pytest.raises(JournalError, match=r"run\.db"):
         SQLiteStore(str(tmp_path / "run.db"))
