@@ -14,6 +14,11 @@ export interface Feed {
   generation: number;
 }
 
+/**
+ * Of a session that runs for weeks, no more than this is kept: then the page begins anew
+ * with what the server still has, which is less.
+ */
+const MOST_RECORDS = 400_000;
 /** Milliseconds that parsing may hold up the page at a time. */
 const SLICE = 12;
 
@@ -117,6 +122,10 @@ export class Reader {
       lines = this.queue[0];
     }
     if (!this.busy && this.ending) this.feed.state = "ended";
+    if (this.feed.state === "live" && this.feed.store.records > MOST_RECORDS) {
+      this.events?.close();
+      this.connect();
+    }
     this.changed();
   }
 
