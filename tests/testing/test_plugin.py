@@ -346,9 +346,9 @@ def test_the_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) ->
     listed = ran.out.partition("agentflow.pytest_plugin")[2].partition("-----")[2]
     for name, words in {
         "flow_router": "The router of `flow_session`",
-        "flow_session": "A session around `flow_router`, for tests that pytest-trio runs.",
+        "flow_session": "A session around `flow_router`",
         "flow_trace": "What happened in `flow_session`",
-        "flow_clock": "virtual, so that an hour's timeout takes no time",
+        "flow_clock": "The clock of a test that has any of these fixtures",
         "flow_seed": "What decides the order of tasks",
         "flow_settings": "Settings of `flow_session`",
         "scripted_llm": "A model that answers as the test says",
