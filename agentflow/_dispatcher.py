@@ -149,19 +149,22 @@ class AsyncDispatcher(Session):
             finally:
                 self._door.call_next()
         receipt = durability.receipt()
+        child, refused = event, None
         try:
             self._check_open(self._engine.current())
             child = durability.send(event, key, receipt)
-        except SessionError:
-            # Its flow may have ended, but a known event need not go into it again.
-            before = None if key is None else await durability.known(event, key)
-            if before is None:
-                raise
-            return before
+        except SessionError as error:
+            refused = error
         finally:
             self._door.call_next()
-        await receipt.wait()
-        return child
+        if refused is None:
+            await receipt.wait()
+            return child
+        # Its flow may have ended, but a known event need not go into it again.
+        before = None if key is None else await durability.known(event, key)
+        if before is None:
+            raise refused
+        return before
 
     # -- flows ----------------------------------------------------------------------
 

@@ -63,8 +63,9 @@ async def approve(order: Order) -> AsyncGenerator[Event, None]:
     yield Outcome(source="approve", text="booked" if may_buy else "declined")
 
 
-async def main(command: str, *words: str) -> None:
+async def main(arguments: list[str]) -> None:
     """Run one command in a session of its own."""
+    command, *words = arguments
     journal = SQLiteJournal("approval.db", schema=SCHEMA)
     async with AsyncDispatcher(router, journal=journal) as dispatcher:
         if command == "order":
@@ -79,10 +80,10 @@ async def main(command: str, *words: str) -> None:
                 flow.dispatch(Answer(source="boss", yes=answer == "yes"))
                 print((await flow.result(Outcome)).text)
     if command == "pending":
-        for flow in await journal.flows():
-            if flow.status == "open":
-                print(f"order {flow.id} waits for an answer")
+        for kept in await journal.flows():
+            if kept.status == "open":
+                print(f"order {kept.id} waits for an answer")
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:])
+    trio.run(main, sys.argv[1:])

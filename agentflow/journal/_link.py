@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import anyio
 import anyio.to_thread
 import attrs
+from anyio.lowlevel import checkpoint
 
 from agentflow._errors import JournalError
 from agentflow._steps import Answer, Entry, Opened, Step, StoredFlow
@@ -30,6 +31,9 @@ Told: TypeAlias = Callable[[Answer | JournalError], object]
 
 TIDY_EVERY = 60.0
 """Seconds between two times of clearing away what need not be kept."""
+
+MAX_TURNS = 20
+"""Turns of the event loop that a batch waits for more: some hundred microseconds."""
 
 MAX_BATCH = 1000
 """Steps in one transaction: beyond some hundred, more of them make none cheaper."""
@@ -151,11 +155,24 @@ class StoreLink:
                     self._more = anyio.Event()
                     await self._more.wait()
                     continue
+                await self._gather()
                 batch = [
                     self._queue.popleft()
                     for _ in range(min(len(self._queue), MAX_BATCH))
                 ]
                 await self._write(batch)
+
+    async def _gather(self) -> None:
+        """Let what is about to be queued be queued, as long as more comes each turn.
+
+        The batches are larger then, and the event loop is idle while the store works: two
+        busy threads of one interpreter wait for each other, milliseconds at a time.
+        """
+        for _ in range(MAX_TURNS):
+            before = len(self._queue)
+            await checkpoint()
+            if len(self._queue) == before or before >= MAX_BATCH:
+                return
 
     async def _write(self, batch: Sequence[tuple[Step, Told]]) -> None:
         steps = [step for step, _ in batch]

@@ -171,7 +171,11 @@ async def test_what_another_owner_has_is_left_to_it() -> None:
 
 def lease(open_store: Any) -> Any:
     """Open a store as one of several owners."""
-    return lambda now, _=None: open_store(now, 1e12)
+
+    def opened(now: float, _: float | None = None) -> Any:
+        return open_store(now, 1e12)
+
+    return opened
 
 
 async def test_one_flow_is_taken_in_before_its_turn(

@@ -165,9 +165,11 @@ async def test_another_flow_may_be_started_or_joined_by_an_output(
     async with AsyncDispatcher(router, journal=make(), tracer=tracer) as dispatcher:
         await dispatcher.send(Ping(source="x", n=1))
         assert await dispatcher.wait_for_empty_queue()
-        await dispatcher.send(Boom(source="x", correlation_id="other"))
+        boom = Boom(source="x", correlation_id="other")
+        sent = await dispatcher.send(boom, key="boom")
         await anyio.sleep(0.1)
         dispatcher.dispatch(TerminateEvent(source="x", correlation_id="other"))
+        assert await dispatcher.send(boom, key="boom") == sent
         await dispatcher.send(Ping(source="x", n=2))
         with pytest.raises(SessionError, match="terminated"):
             await dispatcher.send(Pong(source="x", correlation_id="other"))
