@@ -241,4 +241,4 @@ async def test_a_session_lets_other_tasks_run() -> None:
         dispatcher.dispatch(Boom(source="x", text="500"))
         assert await dispatcher.wait_for_empty_queue()
         tasks.cancel_scope.cancel()
-    assert turns >= 500 // 16
+    assert turns >= 500 // dispatcher.batch_size
