@@ -1,7 +1,9 @@
 """The recorder: turns what the engine does into records for one observer (T1, T2).
 
 The engine holds a recorder only while somebody observes, so an unobserved session pays an
-``is None`` check and nothing else.
+``is None`` check and nothing else. Three records are made for every hop: that an event was
+accepted, that its handler started and that it finished. An observer that only keeps them
+until somebody asks may take what they are made of instead, and make them then.
 """
 
 import logging
@@ -26,7 +28,7 @@ from agentflow._records import (
     SetIncomplete,
     ThreadAbandoned,
 )
-from agentflow.abc import Observer
+from agentflow.abc import Deferred, LazyObserver, Observer
 
 _log = logging.getLogger("agentflow")
 
@@ -40,6 +42,9 @@ class Recorder:
 
     def __init__(self, observer: Observer) -> None:
         self._observer: Observer | None = observer
+        self._defer: Callable[[Deferred], object] | None = (
+            observer.defer if isinstance(observer, LazyObserver) else None
+        )
         self._clock = no_time
 
     def begin(self, clock: Callable[[], float]) -> None:
@@ -78,14 +83,10 @@ class Recorder:
         self, event: Event, flow: FlowState, targets: tuple[Target, ...]
     ) -> None:
         """Record an event and where it goes."""
-        self.tell(
-            EventAccepted(
-                time=self._clock(),
-                correlation_id=flow.correlation_id,
-                event=event,
-                agents=tuple([target.name for target in targets]),
-            )
-        )
+        if self._defer is not None:
+            self._defer((_accepted, self._clock(), event, flow, targets))
+        else:
+            self.tell(_accepted(self._clock(), event, flow, targets))
 
     def output_dropped(self, event: Event, agent: str, flow: FlowState) -> None:
         """Record an event that came after its flow had ended."""
@@ -102,29 +103,18 @@ class Recorder:
     def started(self, delivery: Delivery) -> float:
         """Record that a handler starts; return when."""
         now = self._clock()
-        self.tell(
-            HandlerStarted(
-                time=now,
-                correlation_id=delivery.root.flow.correlation_id,
-                event=delivery.event,
-                agent=delivery.target.name,
-                attempt=delivery.attempt,
-            )
-        )
+        if self._defer is not None:
+            self._defer((_started, now, delivery))
+        else:
+            self.tell(_started(now, delivery))
         return now
 
     def finished(self, delivery: Delivery, since: float) -> None:
         """Record that a handler ended well."""
-        now = self._clock()
-        self.tell(
-            HandlerFinished(
-                time=now,
-                correlation_id=delivery.root.flow.correlation_id,
-                event=delivery.event,
-                agent=delivery.target.name,
-                duration=now - since,
-            )
-        )
+        if self._defer is not None:
+            self._defer((_finished, self._clock(), delivery, since))
+        else:
+            self.tell(_finished(self._clock(), delivery, since))
 
     def failed(
         self,
@@ -202,6 +192,37 @@ class Recorder:
                 missing=join.missing(),
             )
         )
+
+
+def _accepted(  # noqa: PLR0917 -- called with what was noted, in this order
+    now: float, event: Event, flow: FlowState, targets: tuple[Target, ...]
+) -> EventAccepted:
+    return EventAccepted(
+        time=now,
+        correlation_id=flow.correlation_id,
+        event=event,
+        agents=tuple([target.name for target in targets]),
+    )
+
+
+def _started(now: float, delivery: Delivery) -> HandlerStarted:
+    return HandlerStarted(
+        time=now,
+        correlation_id=delivery.root.flow.correlation_id,
+        event=delivery.event,
+        agent=delivery.target.name,
+        attempt=delivery.attempt,
+    )
+
+
+def _finished(now: float, delivery: Delivery, since: float) -> HandlerFinished:
+    return HandlerFinished(
+        time=now,
+        correlation_id=delivery.root.flow.correlation_id,
+        event=delivery.event,
+        agent=delivery.target.name,
+        duration=now - since,
+    )
 
 
 def no_time() -> float:

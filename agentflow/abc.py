@@ -39,6 +39,20 @@ class Observer(Protocol):
         ...
 
 
+Deferred = tuple[Any, ...]
+"""A record that is not made yet: a function that makes it, and its arguments."""
+
+
+@runtime_checkable
+class LazyObserver(Protocol):
+    """An observer that makes the most frequent records itself, when it needs them."""
+
+    @property
+    def defer(self) -> Callable[[Deferred], object] | None:
+        """Take what a record is made of, in the place of `record`; None to get records."""
+        ...
+
+
 @runtime_checkable
 class FlowKeeper(Protocol):
     """An agent that keeps something for each flow, and frees it when the flow ends."""

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, overload
 
 from agentflow._errors import SessionError
 from agentflow._records import Record
+from agentflow.abc import Deferred
 from agentflow.tracing._tree import CausalTree, build_tree
 
 _R = TypeVar("_R", bound=Record)
@@ -40,26 +41,28 @@ class Tracer:
     ) -> None:
         if limit < 1:
             raise SessionError(f"limit must be 1 or more, not {limit!r}")
-        self._records: deque[Record] = deque(maxlen=limit)
+        self._kept: deque[Record | Deferred] = deque(maxlen=limit)
         self._on_record = on_record
-        if on_record is None:
-            # It is called three times a hop; a method of ours costs three times as much.
-            vars(self)["record"] = self._records.append
+        is_lazy = on_record is None and type(self).record is Tracer.record
+        self.defer: Callable[[Deferred], object] | None = (
+            self._kept.append if is_lazy else None
+        )
+        """Keeps what a record is made of; it is made when somebody asks."""
 
     def __len__(self) -> int:
         """Return how many records are kept."""
-        return len(self._records)
+        return len(self._kept)
 
     @property
     def is_full(self) -> bool:
         """Whether each new record pushes the oldest out."""
-        return len(self._records) == self._records.maxlen
+        return len(self._kept) == self._kept.maxlen
 
     def record(self, record: Record, /) -> None:
         """Keep a record; a session calls this."""
-        assert self._on_record is not None, "else the deque's method stands here"
-        self._records.append(record)
-        self._on_record(record)
+        self._kept.append(record)
+        if self._on_record is not None:
+            self._on_record(record)
 
     @overload
     def records(
@@ -113,11 +116,11 @@ class Tracer:
                 and (until is None or record.time < until)
             )
 
-        return [record for record in self._records if fits(record)]
+        return [record for record in self._made() if fits(record)]
 
     def flows(self) -> Iterator[str]:
         """Yield the correlation ids of which something is known, oldest first."""
-        return iter(dict.fromkeys(record.correlation_id for record in self._records))
+        return iter(dict.fromkeys(record.correlation_id for record in self._made()))
 
     def tree(self, correlation_id: str) -> CausalTree:
         """Return which events of a flow led to which; empty for an unknown flow.
@@ -132,7 +135,20 @@ class Tracer:
 
     def clear(self) -> None:
         """Forget all records."""
-        self._records.clear()
+        self._kept.clear()
+
+    def _made(self) -> list[Record]:
+        """Return every record; what had to be made for that is kept in its place."""
+        records: list[Record] = []
+        for kept in self._kept:
+            if isinstance(kept, Record):
+                records.append(kept)
+            else:
+                make, *arguments = kept
+                records.append(make(*arguments))
+        self._kept.clear()
+        self._kept.extend(records)
+        return records
 
 
 def _agent_of(record: Record) -> str | None:

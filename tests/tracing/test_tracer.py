@@ -189,3 +189,39 @@ def test_a_window_of_nothing_is_refused() -> None:
     """(T3) The limit is a number from 1."""
     with pytest.raises(SessionError, match="limit"):
         Tracer(limit=0)
+
+
+async def test_what_is_kept_unmade_equals_what_others_were_told() -> None:
+    """(T1, T3) A tracer makes its records late, of what was so when they happened."""
+    told: list[Record] = []
+    tracer, telling = Tracer(), Tracer(on_record=told.append)
+    for observer in (tracer, telling):
+        async with AsyncDispatcher(splitting(), tracer=observer) as dispatcher:
+            await dispatcher.run(Part(source="main", n=0), Result)
+
+    def seen(records: list[Record]) -> list[str]:
+        """Say what was recorded, whatever the order in which tasks ran."""
+        return sorted(
+            f"{type(r).__name__} {getattr(r, 'agent', '')} {getattr(r, 'agents', '')}"
+            for r in records
+        )
+
+    assert seen(tracer.records()) == seen(told) == seen(telling.records())
+    assert tracer.records() == tracer.records()
+    assert all(a is b for a, b in zip(tracer.records(), tracer.records(), strict=True))
+
+
+async def test_a_tracer_of_ones_own_is_told_every_record() -> None:
+    """(T1) A subclass that overrides record() gets each of them as it happens."""
+
+    class Counting(Tracer):
+        count = 0
+
+        def record(self, record: Record, /) -> None:
+            self.count += 1
+            super().record(record)
+
+    tracer = Counting()
+    async with AsyncDispatcher(splitting(), tracer=tracer) as dispatcher:
+        await dispatcher.run(Text(source="main"), Result)
+    assert tracer.count == len(tracer) == len(tracer.records())
