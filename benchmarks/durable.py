@@ -273,8 +273,7 @@ def resume(path: str, count: int) -> tuple[float, float]:
         await trio.sleep_forever()
 
     async def fill() -> None:
-        with trio.move_on_after(0) as scope:
-            scope.deadline = float("inf")
+        with trio.CancelScope() as scope:
             async with AsyncDispatcher(
                 Router({Hop: [begin]}), journal=SQLiteJournal(path)
             ) as dispatcher:

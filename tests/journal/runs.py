@@ -11,7 +11,7 @@ from agentflow.journal._memory import MemoryStore
 from tests.journal.simulation import Crash, Moment, World
 from tests.journal.workload import check, new_run, session
 
-MAX_LIVES = 12
+MAX_LIVES = 30
 MOMENTS: tuple[Moment, ...] = ("before", "torn", "untold", "zombie", "time", "never")
 
 
