@@ -45,6 +45,7 @@ from agentflow._ledger import (
     FlowStatus,
     Redelivery,
     Root,
+    Target,
 )
 from agentflow._naming import add_note
 from agentflow._packing import child_id
@@ -94,8 +95,8 @@ class DurableEngine(EntryEngine):
             self.notes_of(delivery).memos.update(stored.memos)
         return delivery
 
-    def target_of(self, agent: str, event: Event) -> Any:  # noqa: ANN401 -- a Target
-        """Return where a stored delivery goes."""
+    def target_of(self, agent: str, event: Event) -> Target:
+        """Return where a stored delivery goes; the journal knows no other agents."""
         return self.switchboard.named(agent, type(event))
 
     # -- handlers -------------------------------------------------------------------

@@ -57,13 +57,11 @@ class Switchboard:
                 chosen.setdefault(id(target.handler.agent), target)
         return tuple(chosen.values()), is_handled
 
-    def named(self, name: str, event_type: type[Event]) -> Target | None:
+    def named(self, name: str, event_type: type[Event]) -> Target:
         """Return the agent of a name, with the policy of its route for such events."""
         routes = [r for r in self._router.routes if r.handler.name == name]
         fitting = [r for r in routes if issubclass(event_type, r.event_type)]
-        for route in (*fitting, *routes):
-            return self._target(route)
-        return None
+        return self._target((fitting or routes)[0])
 
     def keepers(self) -> list[tuple[str, FlowKeeper]]:
         """Return the agents that keep something for each flow, with their names."""

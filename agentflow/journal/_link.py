@@ -168,11 +168,11 @@ class StoreLink:
         The batches are larger then, and the event loop is idle while the store works: two
         busy threads of one interpreter wait for each other, milliseconds at a time.
         """
-        for _ in range(MAX_TURNS):
+        before, turns = 0, 0
+        while before < len(self._queue) < MAX_BATCH and turns < MAX_TURNS:
             before = len(self._queue)
             await checkpoint()
-            if len(self._queue) == before or before >= MAX_BATCH:
-                return
+            turns += 1
 
     async def _write(self, batch: Sequence[tuple[Step, Told]]) -> None:
         steps = [step for step, _ in batch]

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -46,6 +47,12 @@ class _Terminal(io.StringIO):
 
 
 Command = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _children_heed_ctrl_c() -> None:
+    """A shell has what it starts in the background ignore it, and so their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
