@@ -3,7 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TypeGuard
@@ -17,7 +17,7 @@ from agentflow.cli._exits import DONE, FAILED, CommandUsageError
 from agentflow.cli._observing import open_observers
 from agentflow.cli._progress import failures_of
 from agentflow.cli._screen import Screen
-from agentflow.cli._signals import dumping
+from agentflow.cli._signals import dumping, interrupts_stay_here
 from agentflow.cli._talk import Answer, Talk, open_talk
 from agentflow.cli._targets import load_kind
 from agentflow.cli._words import count
@@ -179,11 +179,13 @@ def chat(  # noqa: PLR0913 -- each is an option of its own
         options=options,
     )
     screen = Screen()
-    with (
-        start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(_open(asked, screen, trace)) as talk,
-        dumping(talk.dispatcher.dump, screen.aside, talk.token),
-    ):
+    with ExitStack() as stack:
+        with interrupts_stay_here():
+            portal = stack.enter_context(start_blocking_portal("trio"))
+        talk = stack.enter_context(
+            portal.wrap_async_context_manager(_open(asked, screen, trace))
+        )
+        stack.enter_context(dumping(talk.dispatcher.dump, screen.aside, talk.token))
         return _Chat(portal, talk, screen).run()
 
 

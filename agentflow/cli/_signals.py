@@ -7,6 +7,7 @@ whoever knows; after the last it ends the process at once, whatever that is doin
 
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -85,6 +86,26 @@ async def open_interrupts() -> AsyncGenerator[Interrupts]:
             yield interrupts
         finally:
             nursery.cancel_scope.cancel("the command has ended")
+
+
+@contextmanager
+def interrupts_stay_here() -> Generator[None]:
+    """Keep signals from the threads that are started in this block, and from theirs.
+
+    A signal comes to any thread that does not block it, and Python acts on it in the main
+    thread: which goes on waiting, if it was not the one to be interrupted.
+
+    Yields:
+        Nothing.
+    """
+    if sys.platform == "win32":  # pragma: no cover -- it has no such masks
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
