@@ -162,7 +162,7 @@ class StoreLink:
                 ]
                 await self._write(batch)
 
-    async def _gather(self) -> None:
+    async def _gather(self) -> None:  # noqa: ASYNC910 -- when enough is queued
         """Let what is about to be queued be queued, as long as more comes each turn.
 
         The batches are larger then, and the event loop is idle while the store works: two
