@@ -9,7 +9,8 @@ General layout:
 - agents: `_agents`, `_aggregator`, `_memory`
 - durable sessions: `_durability` (its journal), `_durable` (each step), and neighbours
 - the edges are packages of their own: `agentflow.llm`, `agentflow.tracing`,
-  `agentflow.testing`, `agentflow.encoding`, `agentflow.journal`
+  `agentflow.testing`, `agentflow.encoding`, `agentflow.journal`, `agentflow.viewer`,
+  `agentflow.cli`; `pytest_plugin` has the fixtures
 
 Start reading with `_dispatcher`. `_names` imports each name when it is first asked for.
 """
