@@ -24,9 +24,16 @@ class Ran:
 
 def run_pytest(pytester: pytest.Pytester, *arguments: str) -> Ran:
     """Run the tests in the pytester's folder."""
+    settle(pytester)
     quiet = [word for option in QUIET for word in option.split()]
     done = pytester.runpytest_subprocess(*quiet, *arguments, timeout=50)
     return Ran(done.parseoutcomes(), done.stdout.str() + done.stderr.str())
+
+
+def settle(pytester: pytest.Pytester) -> None:
+    """Have pytest look for its settings no further up: the folder may lie in a project."""
+    if not (pytester.path / "tox.ini").exists():
+        pytester.makeini("[pytest]\n")
 
 
 def section(ran: Ran, test: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import agentflow
 from agentflow import pytest_plugin
-from tests.testing.pytest_runs import QUIET, Ran, run_pytest, section, write
+from tests.testing.pytest_runs import QUIET, Ran, run_pytest, section, settle, write
 
 pytest_plugins = ["pytester"]
 
@@ -410,6 +410,7 @@ def test_coverage_is_counted_right(
     """
     for name in [name for name in os.environ if name.startswith("COVERAGE")]:
         monkeypatch.delenv(name)  # this run is measured, and it is another
+    settle(pytester)
     pytester.makepyfile(counted=COUNTED, test_counting=COUNTING, test_a_plain=PLAIN)
     sources = "--source=counted,agentflow.pytest_plugin,agentflow.testing"
     coverage = (sys.executable, "-m", "coverage")
