@@ -259,3 +259,13 @@ async def test_an_event_that_its_agent_keeps_is_never_changed() -> None:
     assert (kept.id, sent[0].id, sent[0].correlation_id) == (None, None, None)
     assert sorted(collector.numbers()) == [1, 1, 2, 2]
     assert len({event.id for event in collector.got}) == 4
+
+
+def test_more_ids_than_a_tick_has_stay_unique_and_in_order() -> None:
+    """(E3) Also while the clock stands still, and when it goes back after that."""
+    now = 1 << 60
+    new_id = IdSource(lambda: now)
+    made = [new_id() for _ in range(1_000)]
+    now -= 3600 * 10**9
+    made += [new_id() for _ in range(1_000)]
+    assert made == sorted(set(made))

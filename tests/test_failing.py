@@ -24,6 +24,7 @@ from tests.fakes import (
     Sleeper,
     assert_nothing_left,
     fail,
+    forever,
     router_of,
     takes,
 )
@@ -292,6 +293,18 @@ async def test_a_failure_whose_handler_is_cut_off_is_not_lost(
                 flow.cancel("enough")
         assert_nothing_left(dispatcher)
     assert [failure.agent for failure in caught.value.failures] == ["fail"]
+
+
+async def test_a_log_that_is_cut_off_does_not_undo_what_was_handled() -> None:
+    """(F2) A route on `Event` only sees the failure; another one has handled it."""
+    doctor = Collector()
+    router = router_of((Boom, fail), (AgentFailed, doctor), (Event, forever))
+    async with AsyncDispatcher(router) as dispatcher:
+        async with dispatcher.open_flow(Boom(source="x")) as flow:
+            await anyio.sleep(0.1)
+            flow.cancel("enough")
+        assert_nothing_left(dispatcher)
+    assert [type(event) for event in doctor.got] == [AgentFailed]
 
 
 async def test_a_route_may_handle_some_failures() -> None:
