@@ -200,7 +200,8 @@ class Durability:
                 raise SessionError("send(key=...) is for events from outside a handler")
             return engine.emit(delivery, event, receipt.tell)
         child = engine.stamp_root(event, None) if name is None else _named(event, name)
-        engine.append_root(child, counted=True, told=receipt.tell)
+        fresh = name is None and child.parent_id is None
+        engine.append_root(child, counted=True, told=receipt.tell, fresh=fresh)
         return child
 
     async def known(self, event: _E, name: str) -> _E | None:

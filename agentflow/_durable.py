@@ -27,6 +27,7 @@ from typing import Any
 from agentflow._durable_entry import EntryEngine
 from agentflow._durable_parts import (
     COMMITTING,
+    NO_NOTES,
     Notes,
     Output,
     RetryLater,
@@ -54,6 +55,7 @@ from agentflow._steps import (
     Commit,
     Cut,
     Done,
+    Entry,
     Fail,
     FreeJoins,
     Key,
@@ -119,26 +121,41 @@ class DurableEngine(EntryEngine):
             None: nothing can start before it is on disk.
         """
         key = key_of(delivery)
-        notes = self.notes.get(key) or Notes()
-        root = delivery.root
-        if notes.is_settled or root.flow.status != "open":
+        notes = self.notes.get(key, NO_NOTES)
+        if notes.is_settled or delivery.root.flow.status != "open":
             self._not_kept(delivery, outputs)
             if self.recorder is not None:
                 self.recorder.finished(delivery, since)
             self._strike_out(delivery)
             self._over(key)
             return None
-        children = self._children(delivery, outputs, notes.emitted)
-        entries, ways = self._enter_all(delivery, children)
+        entries: tuple[Entry, ...] = ()
+        ways: Sequence[Output] = ()
+        if outputs:
+            children = self._children(delivery, key, outputs, first=notes.emitted)
+            entries, ways = self._enter_all(delivery, children)
         if self.recorder is not None:
             self.recorder.finished(delivery, since)
-        delivery.runner = COMMITTING
-        self.ledger.release(delivery.target.lane)
-        self._submit(
-            Commit(key=key, entries=entries, rows=tuple(notes.rows)),
-            partial(self._committed, delivery, ways),
+        commit = Commit(
+            key=key,
+            entries=entries,
+            rows=tuple(notes.rows),
+            fresh=delivery.__class__ is Delivery,
         )
+        self._hand_in(delivery, commit, ways)
         return None
+
+    def _hand_in(
+        self, delivery: Delivery, commit: Commit, outputs: Sequence[Output]
+    ) -> None:
+        """Submit a commit; the delivery's lane is free for the next meanwhile."""
+        delivery.runner = COMMITTING
+        lane = delivery.target.lane
+        if lane.backlog or lane.returning:
+            self.ledger.release(lane)
+        else:
+            lane.running -= 1
+        self._submit(commit, partial(self._committed, delivery, commit.key, outputs))
 
     def _not_kept(self, delivery: Delivery, outputs: Sequence[Event]) -> None:
         if self.recorder is not None:
@@ -147,13 +164,13 @@ class DurableEngine(EntryEngine):
                     event, delivery.target.name, delivery.root.flow
                 )
 
-    def _committed(
+    def _committed(  # noqa: PLR0917 -- keywords would cost, for every hop
         self,
         delivery: Delivery,
+        key: Key,
         outputs: Sequence[Output],
         answer: Answer | JournalError,
     ) -> None:
-        key = key_of(delivery)
         if self._is_broken(answer):
             self._give_up(outputs)
             self._leave(delivery, started=True)
@@ -168,11 +185,13 @@ class DurableEngine(EntryEngine):
                 self._held.append(partial(self._struck_out, delivery))
                 self._over(key)
                 return
-            self._take_all_in(outputs, new)
+            if outputs:
+                self._take_all_in(outputs, new)
         self._struck_out(delivery)
         self._over(key)
         self._look_again()
-        self.wake()
+        if self.ledger.ready:
+            self.wake()
 
     def release_held(self) -> None:
         """Let everything go on that waited while suspects ran alone."""
@@ -291,12 +310,9 @@ class DurableEngine(EntryEngine):
         """Commit a failure that a route takes as the output of the delivery."""
         entry = self._pack(failure, targets)
         entries, ways = self._enter_all(delivery, [(failure, targets, entry)])
-        delivery.runner = COMMITTING
-        self.ledger.release(delivery.target.lane)
-        self._submit(
-            Commit(key=key_of(delivery), entries=entries),
-            partial(self._committed, delivery, ways),
-        )
+        fresh = delivery.__class__ is Delivery
+        commit = Commit(key=key_of(delivery), entries=entries, fresh=fresh)
+        self._hand_in(delivery, commit, ways)
 
     # -- flows ----------------------------------------------------------------------
 

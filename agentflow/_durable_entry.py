@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 
@@ -24,7 +24,7 @@ from agentflow._errors import (
     SessionError,
 )
 from agentflow._events import Event, TerminateEvent, stamped
-from agentflow._ledger import GONE, Delivery, FlowState
+from agentflow._ledger import GONE, Delivery, FlowState, Target
 from agentflow._naming import no_event
 from agentflow._packing import Packing, child_id
 from agentflow._parking import ParkingStalls
@@ -40,6 +40,9 @@ from agentflow._steps import (
 from agentflow.abc import Link
 
 _E = TypeVar("_E", bound=Event)
+
+Child: TypeAlias = tuple[Event, tuple[Target, ...], Entry]
+"""A stamped event, where it goes, and how it is stored."""
 
 
 class EntryEngine(Engine):
@@ -89,6 +92,7 @@ class EntryEngine(Engine):
         """Steps that the journal has not answered."""
         self.alone: bool = False
         """Whether a suspect runs, and everything else has to wait."""
+        self._names_of: dict[tuple[Target, ...], tuple[str, ...]] = {}
         self._told: dict[str, int] = {}
         """How many events of each flow have been taken in, in the journal's order."""
         self._held: list[Callable[[], object]] = []
@@ -238,7 +242,13 @@ class EntryEngine(Engine):
             The flow.
         """
         deadline = anyio.current_effective_deadline() if held else inf
-        return self.append_root(event, counted=counted, held=held, deadline=deadline)
+        return self.append_root(
+            event,
+            counted=counted,
+            held=held,
+            deadline=deadline,
+            fresh=event.parent_id is None,
+        )
 
     def append_root(
         self,
@@ -248,6 +258,7 @@ class EntryEngine(Engine):
         held: bool = False,
         deadline: float = inf,
         told: Callable[[bool | JournalError], object] | None = None,
+        fresh: bool = False,
     ) -> FlowState:
         """Queue a root event for the journal.
 
@@ -257,6 +268,7 @@ class EntryEngine(Engine):
             held: Whether an owner holds the flow.
             deadline: When the flow has to be over, on the loop's clock.
             told: Told when the event is on disk whether it was new, or that it is not.
+            fresh: Whether its id is certainly new.
 
         Returns:
             The flow.
@@ -287,7 +299,7 @@ class EntryEngine(Engine):
             self.deadlines[flow.correlation_id] = deadline
             until = self.now() + deadline - self.clock()
         self._submit(
-            Append(entries=(entry,), deadline=until),
+            Append(entries=(entry,), deadline=until, fresh=fresh),
             partial(self._appended, [output], told),
         )
         self._end_if_told(event, flow)
@@ -322,12 +334,14 @@ class EntryEngine(Engine):
         """
         key = key_of(delivery)
         notes = self.notes_of(delivery)
-        children = self._children(delivery, [event], notes.emitted)
+        children = self._children(delivery, key, [event], first=notes.emitted)
         notes.emitted += 1
         if delivery.root.flow.status == "open":
             entries, outputs = self._enter_all(delivery, children)
+            first = delivery.__class__ is Delivery
             self._submit(
-                Append(entries=entries, by=key), partial(self._appended, outputs, told)
+                Append(entries=entries, by=key, fresh=first),
+                partial(self._appended, outputs, told),
             )
             for output in outputs:
                 self._end_if_told(output.event, output.root.flow)
@@ -337,9 +351,15 @@ class EntryEngine(Engine):
         return child  # type: ignore[return-value]  # a copy of the event
 
     def _children(
-        self, delivery: Delivery, events: Sequence[Event], first: int
-    ) -> list[tuple[Event, tuple[Any, ...], Entry]]:
+        self, delivery: Delivery, key: Key, events: Sequence[Event], *, first: int
+    ) -> list[Child]:
         """Stamp, route and encode what a handler emits, without any effect.
+
+        Args:
+            delivery: Whose handler it is.
+            key: How the journal calls it.
+            events: What the handler emits.
+            first: How many events it has emitted before.
 
         Returns:
             The stamped copies, where they go, and how they are stored.
@@ -348,25 +368,26 @@ class EntryEngine(Engine):
             HandlerReturnError: Some of it is no event.
             FlowBudgetExceeded: The flow has accepted all it may.
         """
+        own = key.flow
         for event in events:
             if not isinstance(event, Event):
                 raise HandlerReturnError(no_event(delivery, event))
-        key = key_of(delivery)
         self._check_room(delivery.root.flow, len(events))
-        children: list[tuple[Event, tuple[Any, ...], Entry]] = []
+        children: list[Child] = []
         for index, event in enumerate(events, first):
-            flow = event.correlation_id or key.flow
+            flow = event.correlation_id or own
             child = stamped(event, child_id(key, index), flow, key.event)
             targets = self.switchboard.targets(child)
-            children.append((child, targets, self._pack(child, targets)))
-            if isinstance(child, TerminateEvent) and flow == key.flow:
+            entry = self._pack(child, targets)
+            children.append((child, targets, entry))
+            if entry.terminates and flow == own:
                 break  # what comes after it finds the flow ended
         return children
 
     def _enter_all(
         self,
         delivery: Delivery,
-        children: Sequence[tuple[Event, tuple[Any, ...], Entry]],
+        children: Sequence[Child],
     ) -> tuple[tuple[Entry, ...], list[Output]]:
         """Keep the flows of emitted events busy until the journal has answered.
 
@@ -379,7 +400,7 @@ class EntryEngine(Engine):
         outputs: list[Output] = []
         own = delivery.root.flow
         for child, targets, entry in children:
-            flow = self.flow_of(child.correlation_id or "")
+            flow = own if entry.flow == own.correlation_id else self.flow_of(entry.flow)
             if flow.status != "open":
                 if self.recorder is not None:
                     self.recorder.output_dropped(child, delivery.target.name, flow)
@@ -402,11 +423,12 @@ class EntryEngine(Engine):
                 "a circle, raise max_events_per_flow"
             )
 
-    def _pack(self, event: Event, targets: tuple[Any, ...]) -> Entry:
+    def _pack(self, event: Event, targets: tuple[Target, ...]) -> Entry:
+        names = self._names_of.get(targets)
+        if names is None:
+            names = self._names_of[targets] = tuple([t.name for t in targets])
         return self.packing.pack(
-            event,
-            tuple(target.name for target in targets),
-            terminates=isinstance(event, TerminateEvent),
+            event, names, terminates=isinstance(event, TerminateEvent)
         )
 
     def _appended(
@@ -430,7 +452,8 @@ class EntryEngine(Engine):
         if told is not None:
             told(any(new))
         self._look_again()
-        self.wake()
+        if self.ledger.ready:
+            self.wake()
 
     def _look_again(self) -> None:
         """See who is stuck, now that nothing more is on its way."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from traceback import format_exception_only
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -53,7 +53,7 @@ class Notes:
     rows: list[Row] = attrs.field(factory=list[Row])
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Output:
     """An event on its way through the journal."""
 
@@ -63,6 +63,10 @@ class Output:
     outside: bool = False
     deliveries: tuple[Delivery, ...] = ()
     """Of an event from outside: they count as queued from the beginning."""
+
+
+NO_NOTES: Final = Notes()
+"""Of a delivery that has none; never changed."""
 
 
 def key_of(delivery: Delivery) -> Key:

@@ -221,7 +221,30 @@ class EventRegistry:
             EncodingError: The type is not registered, or a field holds something else
                 than it declares.
         """
-        entry = self._by_type.get(type(event))
+        name, version, fields = self.write_fields(event)
+        return {
+            "type": name,
+            "version": version,
+            "id": event.id,
+            "correlation_id": event.correlation_id,
+            "parent_id": event.parent_id,
+            **source_as_json(event.source),
+            "fields": fields,
+        }
+
+    def write_fields(self, event: Event) -> tuple[str, int, dict[str, JSON]]:
+        """Return what of `write` is particular to the type of an event.
+
+        Args:
+            event: The event; its type must be registered.
+
+        Returns:
+            The name of its type, the version, and its own fields.
+
+        Raises:
+            EncodingError: As `write` does.
+        """
+        entry = self._by_type.get(event.__class__)
         if entry is None:
             name = type(event).__qualname__
             raise EncodingError(
@@ -229,24 +252,18 @@ class EventRegistry:
             )
         if isinstance(event.source, type):
             self._sources[type_name(event.source)] = event.source
+        values = event.__dict__
         fields: dict[str, JSON] = {}
         for field in entry.fields:
+            name = field.name
             try:
-                fields[field.name] = field.write(getattr(event, field.name))
+                fields[name] = field.write(values[name])
             except Exception as error:
                 raise EncodingError(
-                    f"{entry.event_type.__qualname__}.{field.name} cannot be written: "
+                    f"{entry.event_type.__qualname__}.{name} cannot be written: "
                     f"{_why(error)}; give it what its annotation says"
                 ) from error
-        return {
-            "type": entry.name,
-            "version": entry.version,
-            "id": event.id,
-            "correlation_id": event.correlation_id,
-            "parent_id": event.parent_id,
-            **source_as_json(event.source),
-            "fields": fields,
-        }
+        return entry.name, entry.version, fields
 
     def read(self, data: Mapping[str, Any]) -> Event:
         """Return the event that was written.

@@ -30,7 +30,7 @@ class Key(NamedTuple):
     agent: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # not frozen: that takes twice as long
 class Entry:
     """An event as it is stored, and where it goes.
 
@@ -66,7 +66,7 @@ class Row:
     parameters: tuple[object, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # not frozen: that takes twice as long
 class Append:
     """Enter events; the answer is `Done`, with whether each was new.
 
@@ -75,14 +75,16 @@ class Append:
         by: The delivery whose handler emitted them; None from outside. A handler that
             has lost its delivery is fenced off.
         deadline: When the flow has to be over; None leaves it as it is.
+        fresh: Whether all ids were made for this step, so that none can be known.
     """
 
     entries: tuple[Entry, ...]
     by: Key | None = None
     deadline: float | None = None
+    fresh: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # not frozen: that takes twice as long
 class Commit:
     """Finish a delivery and enter what its handler returned, in one.
 
@@ -90,11 +92,14 @@ class Commit:
         key: The delivery.
         entries: What the handler returned.
         rows: The user's rows.
+        fresh: Whether the handler has run for the first time, so that the ids of what it
+            returned cannot be known.
     """
 
     key: Key
     entries: tuple[Entry, ...] = ()
     rows: tuple[Row, ...] = ()
+    fresh: bool = False
 
 
 @attrs.frozen(kw_only=True)

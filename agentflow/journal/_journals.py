@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -13,11 +13,14 @@ from anyio.lowlevel import checkpoint
 from agentflow._encoding import EventRegistry
 from agentflow._errors import JournalError
 from agentflow._steps import DeadLetter, StoredFlow
+from agentflow._writer import Writer, open_writer
 from agentflow.abc import Link
-from agentflow.journal._link import Means, in_thread, open_link
+from agentflow.journal._link import Means, open_link
 from agentflow.journal._memory import MemoryStore
 from agentflow.journal._sqlite import Synchronous
 from agentflow.journal._sqlite_store import SQLiteStore
+
+_T = TypeVar("_T")
 
 DEFAULT_KEEP = 7 * 86_400.0
 """A week: long enough to look at what went wrong over the weekend."""
@@ -156,21 +159,18 @@ class SQLiteJournal:
 
         Raises:
             JournalInUse: Another session has it.
-            JournalError: It cannot be opened, is damaged, or was made by a newer version.
+            JournalError: It cannot be opened, is damaged, or has another version's format.
         """
         return self._connect()
 
     @asynccontextmanager
     async def _connect(self) -> AsyncGenerator[Link]:
-        store = await self._open(exclusive=True)
-        try:
+        async with open_writer() as writer, self._opened(writer) as store:
             tidy = partial(self._retain, store)
-            await in_thread(tidy)
-            async with open_link(store, Means(clock=time, tidy=tidy)) as link:
+            await writer.call(tidy)
+            means = Means(call=writer.call, start=writer.start, clock=time, tidy=tidy)
+            async with open_link(store, means) as link:
                 yield link
-        finally:
-            with anyio.CancelScope(shield=True):
-                await in_thread(store.shut)
 
     def _retain(self, store: SQLiteStore) -> None:
         if self._keep is not None:
@@ -178,8 +178,11 @@ class SQLiteJournal:
         if self._max_size is not None:
             store.shrink(self._max_size)
 
-    async def _open(self, *, exclusive: bool) -> SQLiteStore:
-        return await in_thread(
+    @asynccontextmanager
+    async def _opened(
+        self, writer: Writer, *, exclusive: bool = True
+    ) -> AsyncGenerator[SQLiteStore]:
+        store = await writer.call(
             lambda: SQLiteStore(
                 self.path,
                 synchronous=self._synchronous,
@@ -187,15 +190,19 @@ class SQLiteJournal:
                 exclusive=exclusive,
             )
         )
-
-    @asynccontextmanager
-    async def _looking(self) -> AsyncGenerator[SQLiteStore]:
-        store = await self._open(exclusive=False)
         try:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
-                await in_thread(store.shut)
+                await writer.call(store.shut)
+
+    async def _look(self, ask: Callable[[SQLiteStore], _T]) -> _T:
+        """Ask the file something, or do something to it, whoever else uses it."""
+        async with (
+            open_writer() as writer,
+            self._opened(writer, exclusive=False) as store,
+        ):
+            return await writer.call(partial(ask, store))
 
     async def flows(self) -> list[StoredFlow]:
         """Return every flow the journal knows, the oldest first; also while it is in use.
@@ -206,8 +213,7 @@ class SQLiteJournal:
         Cancellation:
             Nothing has changed.
         """
-        async with self._looking() as store:
-            return await in_thread(store.flows)
+        return await self._look(SQLiteStore.flows)
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the deliveries that failed for good, the oldest first.
@@ -218,8 +224,7 @@ class SQLiteJournal:
         Cancellation:
             Nothing has changed.
         """
-        async with self._looking() as store:
-            return await in_thread(store.dead_letters)
+        return await self._look(SQLiteStore.dead_letters)
 
     async def retry(self, flow: str) -> int:
         """Make the dead letters of a flow open again, for the session that comes next.
@@ -236,8 +241,7 @@ class SQLiteJournal:
         Cancellation:
             It happens all the same.
         """
-        async with self._looking() as store:
-            return await in_thread(partial(store.retry, flow))
+        return await self._look(lambda store: store.retry(flow))
 
     async def drop(self, flow: str) -> int:
         """Forget a flow that is over, with its dead letters.
@@ -254,8 +258,7 @@ class SQLiteJournal:
         Cancellation:
             It happens all the same.
         """
-        async with self._looking() as store:
-            return await in_thread(partial(store.drop, flow))
+        return await self._look(lambda store: store.drop(flow))
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the journal to another file; also while it is in use.
@@ -269,8 +272,7 @@ class SQLiteJournal:
         Cancellation:
             It is seen through.
         """
-        async with self._looking() as store:
-            await in_thread(partial(store.backup, os.fspath(path)))
+        await self._look(lambda store: store.backup(os.fspath(path)))
 
     async def check(self) -> list[str]:
         """Look whether the file is sound and its counters are right.
@@ -284,5 +286,4 @@ class SQLiteJournal:
         Cancellation:
             Nothing has changed.
         """
-        async with self._looking() as store:
-            return await in_thread(store.check)
+        return await self._look(SQLiteStore.check)

@@ -56,7 +56,7 @@ class Database:
 
     Raises:
         JournalInUse: Another session has the file.
-        JournalError: It cannot be opened, is damaged, or was made by a newer version.
+        JournalError: It cannot be opened, is damaged, or has another version's format.
     """
 
     def __init__(
@@ -187,6 +187,11 @@ def _check_version(db: Connection, path: str) -> None:
         raise JournalError(
             f"the journal {path} was written by a newer agentflow (format {version}, "
             f"this one knows {sql.VERSION}); upgrade agentflow"
+        )
+    if 0 < version < sql.VERSION:
+        raise JournalError(
+            f"the journal {path} was written by an older agentflow (format {version}, "
+            f"this one knows {sql.VERSION}); finish it with that, and begin a new file"
         )
 
 

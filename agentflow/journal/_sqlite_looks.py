@@ -1,5 +1,9 @@
 """What an SQLite journal tells about itself, and what is done to it from outside."""
 
+from collections.abc import Sequence
+from json import dumps
+from math import inf
+
 from agentflow._steps import DeadLetter, Entry, Failure, Key, StoredFlow
 from agentflow.journal import _schema as sql
 from agentflow.journal._sqlite import Connection, Database
@@ -35,11 +39,7 @@ class SQLiteLooks:
 
     def events(self, flow: str) -> list[Entry]:
         """Return the events of a flow; see `Store`."""
-        rows = self.db.execute(
-            "SELECT flow, id, parent, kind, body, terminates FROM agentflow_events "
-            "WHERE flow = ? ORDER BY seq",
-            (flow,),
-        ).fetchall()
+        rows = self.db.execute(sql.EVENTS, (flow,)).fetchall()
         return [
             Entry(
                 flow=row[0],
@@ -59,16 +59,16 @@ class SQLiteLooks:
                 key=Key(*row[:3]),
                 body=row[3],
                 reason=row[4],
-                history=self._history(row),
+                history=self._history(row[5], row[2]),
             )
             for row in self.db.execute(sql.DEAD).fetchall()
         ]
 
-    def _history(self, row: tuple[str, ...]) -> tuple[Failure, ...]:
+    def _history(self, event: int, agent: str) -> tuple[Failure, ...]:
         rows = self.db.execute(
             "SELECT time, attempt, error FROM agentflow_failures "
-            "WHERE flow = ? AND event = ? AND agent = ? ORDER BY rowid",
-            row[:3],
+            "WHERE event = ? AND agent = ? ORDER BY rowid",
+            (event, agent),
         ).fetchall()
         return tuple(Failure(time=t, attempt=n, error=e) for t, n, e in rows)
 
@@ -76,8 +76,8 @@ class SQLiteLooks:
         """Make dead letters open again; see `Store`."""
         with self._files.transaction():
             count = self.db.execute(
-                "UPDATE agentflow_deliveries SET dead = 0, suspect = 0, recovered = 0, "
-                "attempt = 1, due = 0, crashes = 0 WHERE flow = ? AND dead = 1",
+                "UPDATE agentflow_deliveries SET dead = 0, suspect = 0, recovered = 0, "  # noqa: S608 -- ours
+                f"attempt = 1, due = 0, crashes = 0 WHERE dead = 1 AND {sql.OF_FLOW_ID}",
                 (flow,),
             ).rowcount
             if count:
@@ -91,22 +91,18 @@ class SQLiteLooks:
     def drop(self, flow: str) -> int:
         """Forget a flow that is not open; see `Store`."""
         with self._files.transaction():
-            if not flows_where(self.db, "id = ? AND status <> 'open'", flow):
-                return 0
-            count = self.db.execute(
-                "DELETE FROM agentflow_deliveries WHERE flow = ?", (flow,)
-            ).rowcount
-            self._forget("id = ?", flow)
-        return count
+            found = self.db.execute(
+                "SELECT no FROM agentflow_flows WHERE id = ? AND status <> 'open'",
+                (flow,),
+            ).fetchall()
+            return self._forget(found)
 
     def prune(self, before: float) -> int:
         """Forget flows that were over before a time; see `Store`."""
         with self._files.transaction():
-            return self._forget(
-                "ended < ? AND NOT EXISTS (SELECT 1 FROM agentflow_deliveries AS d "
-                "WHERE d.flow = agentflow_flows.id)",
-                before,
-            )
+            over = self.db.execute(sql.OVER, (before,)).fetchall()
+            self._forget(over)
+        return len(over)
 
     def shrink(self, size: int) -> int:
         """Forget flows that are over, the oldest first, until the file is small enough.
@@ -120,10 +116,9 @@ class SQLiteLooks:
         count = 0
         while self._size() > size:
             with self._files.transaction():
-                over = self.db.execute(sql.OVER).fetchall()
-                oldest = [flow for (flow,) in over[: len(over) // 10 + 1]]
-                for flow in oldest:
-                    self._forget("id = ?", flow)
+                over = self.db.execute(sql.OVER, (inf,)).fetchall()
+                oldest = over[: len(over) // 10 + 1]
+                self._forget(oldest)
             if not oldest:
                 break
             count += len(oldest)
@@ -137,17 +132,22 @@ class SQLiteLooks:
         )
         return (pages - free) * size
 
-    def _forget(self, where: str, *values: object) -> int:
-        chosen = f"(SELECT id FROM agentflow_flows WHERE {where})"  # noqa: S608 -- ours
-        for table in ("events", "seats", "failures", "memos"):
-            self.db.execute(
-                f"DELETE FROM agentflow_{table} WHERE flow IN {chosen}",  # noqa: S608
-                values,
-            )
-        return self.db.execute(
-            f"DELETE FROM agentflow_flows WHERE {where}",  # noqa: S608 -- likewise
-            values,
-        ).rowcount
+    def _forget(self, flows: Sequence[tuple[int]]) -> int:
+        """Forget flows by their numbers; return how many dead letters they had."""
+        numbers = (dumps([no for (no,) in flows]),)
+        of_them = "flow IN (SELECT value FROM json_each(?))"
+        events = f"event IN (SELECT seq FROM agentflow_events WHERE {of_them})"  # noqa: S608 -- ours
+        delete = "DELETE FROM agentflow_{} WHERE {}"
+        dead = self.db.execute(delete.format("deliveries", events), numbers).rowcount
+        for table in ("failures", "memos"):
+            self.db.execute(delete.format(table, events), numbers)
+        for table in ("seats", "events"):
+            self.db.execute(delete.format(table, of_them), numbers)
+        self.db.execute(
+            "DELETE FROM agentflow_flows WHERE no IN (SELECT value FROM json_each(?))",
+            numbers,
+        )
+        return dead
 
     def check(self) -> list[str]:
         """Return what is wrong with the file, in words; nothing when it is sound."""

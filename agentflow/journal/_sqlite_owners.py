@@ -5,6 +5,7 @@ from json import dumps
 
 from agentflow._steps import FlowEnd, Key, Opened
 from agentflow.journal import _schema as sql
+from agentflow.journal._holdings import Holdings
 from agentflow.journal._sqlite import Connection, Database
 from agentflow.journal._store import CRASHED, MAX_CRASHES
 
@@ -19,6 +20,9 @@ class SQLiteOwners:
     def __init__(self, files: Database) -> None:
         self._files = files
         self.db: Connection = files.db
+        self._holdings = Holdings()
+        self._alive: set[int] = set()
+        """The owners that have opened this store and not closed it."""
 
     def open(self, now: float, lease: float | None = None) -> Opened:
         """Become an owner; see `Store`."""
@@ -41,11 +45,12 @@ class SQLiteOwners:
             ).fetchall()
             kinds = self.db.execute(
                 "SELECT DISTINCT kind FROM agentflow_events WHERE flow IN "
-                "(SELECT id FROM agentflow_flows WHERE status = 'open') ORDER BY 1"
+                "(SELECT no FROM agentflow_flows WHERE status = 'open') ORDER BY 1"
             ).fetchall()
             facts = self.db.execute(
                 "SELECT name, value FROM agentflow_facts ORDER BY 1"
             ).fetchall()
+        self._alive.add(owner)
         return Opened(
             owner=owner,
             clean=not dead,
@@ -68,6 +73,8 @@ class SQLiteOwners:
             self.db.execute(
                 "UPDATE agentflow_owners SET is_closed = 1 WHERE id = ?", (owner,)
             )
+        self._alive.discard(owner)
+        self._holdings.free({owner})
 
     def _recover(self, owners: Sequence[int], now: float) -> None:
         """Free what dead owners had, and see to what may have ended them."""
@@ -78,23 +85,15 @@ class SQLiteOwners:
             "WHERE id IN (SELECT value FROM json_each(?))",
             (listed,),
         )
-        crashed = self.db.execute(
-            "SELECT flow, crashes FROM agentflow_deliveries "
-            "WHERE owner IS NULL AND dead = 0 AND suspect = 1 AND crashes >= ?",
-            (MAX_CRASHES,),
-        ).fetchall()
+        self._alive.difference_update(owners)
+        self._holdings.free(set(owners))
+        crashed = self.db.execute(sql.CRASHED, (MAX_CRASHES,)).fetchall()
         for flow, crashes in crashed:
             self._end(flow, "failed", CRASHED.format(crashes), now=now)
 
-    def _lives(self, owner: int) -> bool:
-        found = self.db.execute(
-            "SELECT 1 FROM agentflow_owners WHERE id = ? AND is_closed = 0", (owner,)
-        )
-        return found.fetchone() is not None
-
-    def _mine(self, owner: int, key: Key) -> bool:
-        """Return whether the owner has a delivery: the fence."""
-        return self.db.execute(sql.MINE, (*key, owner)).fetchone() is not None
+    def _mine(self, owner: int, key: Key) -> int | None:
+        """Return the number of a delivery's event if the owner has it: the fence."""
+        return self._holdings.event_of(owner, key)
 
     def _end(
         self,
@@ -107,23 +106,22 @@ class SQLiteOwners:
     ) -> None:
         ended = self.db.execute(
             "UPDATE agentflow_flows SET status = ?, reason = ?, ended = ?, open = 0 "
-            "WHERE id = ? AND (status = 'open' OR (status = 'done' AND ?))",
+            "WHERE id = ? AND (status = 'open' OR (status = 'done' AND ?)) RETURNING no",
             (status, reason, now, flow, even_done),
-        )
-        if not ended.rowcount:
+        ).fetchone()
+        if ended is None:
             return
+        self._holdings.flows.pop(flow, None)
         if status == "failed":
             self.db.execute(
-                "UPDATE agentflow_deliveries SET dead = 1, owner = NULL WHERE flow = ?",
-                (flow,),
+                "UPDATE agentflow_deliveries SET dead = 1, owner = NULL "  # noqa: S608 -- ours
+                f"WHERE {sql.OF_FLOW}",
+                ended,
             )
             return
         for table in ("deliveries", "memos"):
             self.db.execute(
-                f"DELETE FROM agentflow_{table} WHERE flow = ?",  # noqa: S608 -- ours
-                (flow,),
+                f"DELETE FROM agentflow_{table} WHERE {sql.OF_FLOW}",  # noqa: S608 -- ours
+                ended,
             )
-        self._free_joins(flow)
-
-    def _free_joins(self, flow: str) -> None:
-        self.db.execute("DELETE FROM agentflow_seats WHERE flow = ?", (flow,))
+        self.db.execute("DELETE FROM agentflow_seats WHERE flow = ?", ended)

@@ -1,11 +1,12 @@
 """The steps of a journal on SQLite.
 
-Theory of operation. One transaction a batch, and within it one statement for many rows
-(see `_schema`). Steps are taken in order; neighbours of the same kind are taken together,
-unless one of them has something of its own to do, such as rows of the user's.
+Theory of operation. A batch of nothing but plain commits and appends is one statement (see
+`_sqlite_batch`). Any other is a transaction in which steps are taken in order, plain
+neighbours together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from json import dumps
 from typing import Any, cast
 
@@ -36,39 +37,9 @@ from agentflow._steps import (
 from agentflow.journal import _schema as sql
 from agentflow.journal._matching import complete_set
 from agentflow.journal._sqlite import Database, translated
+from agentflow.journal._sqlite_batch import MAX_ROWS, Batches
 from agentflow.journal._sqlite_looks import flows_where
 from agentflow.journal._sqlite_owners import SQLiteOwners
-
-
-def is_plain(step: Append | Commit) -> bool:
-    """Return whether a step may be taken together with others of its kind."""
-    if any(entry.terminates for entry in step.entries):
-        return False
-    if isinstance(step, Commit):
-        return not step.rows
-    return step.by is None and step.deadline is None
-
-
-def plain_runs(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """Cut a batch into steps that may be taken together, in order."""
-    run: list[Step] = []
-    touched: set[str] = set()
-    for step in steps:
-        if not isinstance(step, Append | Commit) or not is_plain(step):
-            yield from filter(None, (run, [step]))
-            run, touched = [], set()
-            continue
-        # A delivery that the run has struck out, or entered, has to be looked for anew.
-        again = isinstance(step, Commit) and step.key.event in touched
-        if run and (again or type(step) is not type(run[0])):
-            yield run
-            run, touched = [], set()
-        run.append(step)
-        touched.update(entry.id for entry in step.entries)
-        if isinstance(step, Commit):
-            touched.add(step.key.event)
-    if run:
-        yield run
 
 
 class SQLiteSteps(SQLiteOwners):
@@ -80,11 +51,10 @@ class SQLiteSteps(SQLiteOwners):
 
     def __init__(self, files: Database) -> None:
         super().__init__(files)
+        with translated(files.path):
+            self._batches = Batches(self.db, self._holdings)
         self._with_memos: set[Key] = set()
         """Which deliveries may have memos, so that most commits need not look."""
-        with translated(files.path):
-            (last,) = self.db.execute(sql.LAST).fetchone()
-        self._seq: int = last or 0
         self._take: dict[type[Any], Callable[[int, Any, float], Answer]] = {
             Append: self._append,
             Commit: self._commit,
@@ -104,138 +74,87 @@ class SQLiteSteps(SQLiteOwners):
 
     def apply(self, owner: int, steps: Sequence[Step], now: float) -> list[Answer]:
         """Take steps; see `Store`."""
+        if owner in self._alive and all(map(self._is_plain, steps)):
+            return self._apply_plain(owner, cast("Any", steps), now)
         answers: list[Answer] = []
         with self._files.transaction():
-            for run in plain_runs(steps):
-                first = run[0]
-                if isinstance(first, Commit) and is_plain(first):
-                    commits = cast("Sequence[Commit]", run)
-                    answers += self._commit_all(owner, commits, now)
-                elif isinstance(first, Append) and is_plain(first):
-                    appends = cast("Sequence[Append]", run)
-                    answers += self._append_all(owner, appends, now)
-                else:
-                    answers.append(self._take[type(first)](owner, first, now))
+            for is_plain, run in groupby(steps, self._is_plain):
+                if is_plain and owner in self._alive:
+                    answers += self._take_plain(owner, cast("Any", list(run)), now)
+                    continue
+                for step in run:
+                    answers.append(self._take[type(step)](owner, step, now))
         return answers
 
-    def _append_all(
-        self, owner: int, steps: Sequence[Append], now: float
+    def _apply_plain(
+        self, owner: int, steps: Sequence[Append | Commit], now: float
     ) -> list[Answer]:
-        """Take events from outside that have nothing special about them."""
-        if not self._lives(owner):
-            return [Fenced() for _ in steps]
-        entries = [entry for step in steps for entry in step.entries]
-        new = iter(self._enter(owner, entries, finished={}, now=now))
-        return [Done(new=tuple(next(new) for _ in step.entries)) for step in steps]
+        with translated(self._files.path):
+            answers, rows = self._batches.plan(owner, steps, now)
+            if len(rows) <= MAX_ROWS:
+                self._batches.write(rows)  # it is its own transaction
+                return answers
+        with self._files.transaction():
+            self._batches.write(rows)
+        return answers
+
+    def _is_plain(self, step: Step) -> bool:
+        """Return whether a step may be taken together with others."""
+        if isinstance(step, Commit):
+            if step.rows or step.key in self._with_memos:
+                return False
+        elif not isinstance(step, Append) or step.by or step.deadline is not None:
+            return False
+        return not any(entry.terminates for entry in step.entries)
+
+    def _take_plain(
+        self, owner: int, steps: Sequence[Append | Commit], now: float
+    ) -> list[Answer]:
+        answers, rows = self._batches.plan(owner, steps, now)
+        self._batches.write(rows)
+        return answers
 
     def _append(self, owner: int, step: Append, now: float) -> Answer:
-        if not (self._lives(owner) if step.by is None else self._mine(owner, step.by)):
+        """Take events that have something special about them."""
+        if owner not in self._alive:
             return Fenced()
-        new = self._enter(owner, step.entries, finished={}, now=now)
+        if step.by is not None and self._mine(owner, step.by) is None:
+            return Fenced()
+        (answer,) = self._take_plain(owner, [step], now)
+        assert isinstance(answer, Done)
         if step.deadline is not None:
             self.db.execute(
                 "UPDATE agentflow_flows SET deadline = ? "
                 "WHERE id IN (SELECT value FROM json_each(?))",
                 (step.deadline, dumps([entry.flow for entry in step.entries])),
             )
-        self._terminate(step.entries, new, now)
-        return Done(new=tuple(new))
+        self._terminate(step.entries, answer.new, now)
+        return answer
 
     def _commit(self, owner: int, step: Commit, now: float) -> Answer:
         """Take one commit that has something of its own to do."""
-        if not self._mine(owner, step.key):
+        event = self._mine(owner, step.key)
+        if event is None:
             return Fenced()
         if step.rows and (error := self._files.user_rows(step.rows)):
             return Refused(error=error)
-        (answer,) = self._commit_all(owner, [step], now)
+        if step.key in self._with_memos:
+            self._with_memos.remove(step.key)
+            self.db.execute(
+                "DELETE FROM agentflow_memos WHERE event = ? AND agent = ?",
+                (event, step.key.agent),
+            )
+        (answer,) = self._take_plain(owner, [step], now)
         assert isinstance(answer, Done)
         self._terminate(step.entries, answer.new, now)
         return answer
 
-    def _commit_all(
-        self, owner: int, steps: Sequence[Commit], now: float
-    ) -> list[Answer]:
-        """Take commits that are nothing but fence, outputs and counters."""
-        keys = dumps([step.key for step in steps])
-        struck = self.db.execute(sql.STRIKE_OUT, (owner, keys)).fetchall()
-        mine: set[tuple[str, str, str]] = set(struck)
-        good = [step for step in steps if step.key in mine]
-        if self._with_memos:
-            kept = dumps([step.key for step in good])
-            self.db.execute(sql.FORGET_MEMOS, (kept,))
-            self._with_memos.difference_update(step.key for step in good)
-        finished: dict[str, int] = {}
-        for step in good:
-            finished[step.key.flow] = finished.get(step.key.flow, 0) - 1
-        entries = [entry for step in good for entry in step.entries]
-        new = iter(self._enter(owner, entries, finished=finished, now=now))
-        return [
-            Done(new=tuple(next(new) for _ in step.entries))
-            if step.key in mine
-            else Fenced()
-            for step in steps
-        ]
-
-    def _enter(
-        self,
-        owner: int,
-        entries: Sequence[Entry],
-        *,
-        finished: dict[str, int],
-        now: float,
-    ) -> list[bool]:
-        """Enter events with their deliveries, and bring the flows' counters up to date.
-
-        Args:
-            owner: Who gets the deliveries.
-            entries: The events.
-            finished: For each flow, how its open counter changes besides.
-            now: The Unix time.
-
-        Returns:
-            Whether each event was new.
-        """
-        first = self._seq
-        self._seq += len(entries)
-        new = [True] * len(entries)
-        if entries:
-            rows = [
-                (e.flow, e.id, first + n, e.parent, e.kind, e.body, int(e.terminates))
-                for n, e in enumerate(entries, 1)
-            ]
-            entered = self.db.execute(sql.ENTER_EVENTS, (dumps(rows),)).rowcount
-            if entered < len(entries):
-                found = self.db.execute(sql.NEW_EVENTS, (dumps(rows),)).fetchall()
-                fresh = {seq for (seq,) in found}
-                new = [first + n in fresh for n in range(1, len(entries) + 1)]
-        counts = {flow: [change, 0] for flow, change in finished.items()}
-        deliveries: list[tuple[str, str, str, int]] = []
-        for number, (entry, is_new) in enumerate(zip(entries, new, strict=True), 1):
-            if is_new:
-                count = counts.setdefault(entry.flow, [0, 0])
-                count[0] += len(entry.agents)
-                count[1] += 1
-                deliveries += [
-                    (entry.flow, entry.id, agent, first + number)
-                    for agent in entry.agents
-                ]
-        if deliveries:
-            self.db.execute(sql.ENTER_DELIVERIES, (owner, dumps(deliveries)))
-        self._count(counts, now)
-        return new
-
-    def _count(self, counts: dict[str, list[int]], now: float) -> None:
-        changed = [(flow, *count) for flow, count in counts.items() if any(count)]
-        if not changed:
-            return
-        self.db.execute(sql.COUNT_FLOWS, (now, dumps(changed)))
-        falling = [flow for flow, (change, _) in counts.items() if change <= 0]
-        if falling:
-            self.db.execute(sql.CLOSE_FLOWS, (now, dumps(falling)))
-
     def _free(self, _owner: int, step: FreeJoins, _now: float) -> Answer:
-        if flows_where(self.db, "id = ? AND status <> 'open'", step.flow):
-            self._free_joins(step.flow)
+        self.db.execute(
+            "DELETE FROM agentflow_seats WHERE flow IN "
+            "(SELECT no FROM agentflow_flows WHERE id = ? AND status <> 'open')",
+            (step.flow,),
+        )
         return Done()
 
     def _terminate(
@@ -248,81 +167,84 @@ class SQLiteSteps(SQLiteOwners):
                 self._end(entry.flow, "terminated", why, now=now, even_done=True)
 
     def _join(self, owner: int, step: Join, now: float) -> Answer:
-        if not self._mine(owner, step.key):
+        event = self._mine(owner, step.key)
+        if event is None:
             return Fenced()
-        flow, event_id, agent = step.key
+        flow = self._holdings.flows[step.key.flow].no
         known = self.db.execute(
             "SELECT 1 FROM agentflow_seats WHERE flow = ? AND agent = ? AND event = ?",
-            (flow, agent, event_id),
+            (flow, step.key.agent, event),
         ).fetchone()
-        if known is None and not self._seat(step):
-            self._commit_all(owner, [Commit(key=step.key)], now)
+        if known is None and not self._seat(step, flow, event):
+            self._commit(owner, Commit(key=step.key), now)
             return Joined(members=None)
-        rows = self.db.execute(sql.MEMBERS, (flow, agent, event_id)).fetchall()
+        place = (flow, step.key.agent, event)
+        rows = self.db.execute(sql.MEMBERS, place).fetchall()
         return Joined(
             members=tuple(event for event, _ in rows),
             bodies=tuple(body for _, body in rows),
         )
 
-    def _seat(self, step: Join) -> bool:
+    def _seat(self, step: Join, flow: int, event: int) -> bool:
         """Add an event to its set; return whether that is complete with it."""
-        flow, event_id, agent = step.key
+        agent = step.key.agent
         free = self.db.execute(
             "SELECT event, places FROM agentflow_seats "
             "WHERE flow = ? AND agent = ? AND taken_by IS NULL ORDER BY seq",
             (flow, agent),
         ).fetchall()
-        free.append((event_id, ",".join(map(str, step.places))))
-        self._seq += 1
+        free.append((event, ",".join(map(str, step.places))))
         self.db.execute(
             "INSERT INTO agentflow_seats VALUES (?, ?, ?, ?, ?, NULL)",
-            (flow, agent, event_id, self._seq, free[-1][1]),
+            (flow, agent, event, self._batches.new_seq(), free[-1][1]),
         )
         fitting = [[int(p) for p in places.split(",") if p] for _, places in free]
         chosen = complete_set(fitting, step.size, step.quorum)
         for index in chosen or ():
             # Numbered anew in the order of the places, which is how the set is told.
-            self._seq += 1
             self.db.execute(
                 "UPDATE agentflow_seats SET taken_by = ?, seq = ? "
                 "WHERE flow = ? AND agent = ? AND event = ?",
-                (event_id, self._seq, flow, agent, free[index][0]),
+                (event, self._batches.new_seq(), flow, agent, free[index][0]),
             )
         return chosen is not None
 
     def _fail(self, owner: int, step: Fail, now: float) -> Answer:
-        if not self._mine(owner, step.key):
+        event = self._mine(owner, step.key)
+        if event is None:
             return Fenced()
-        self._note_failure(step.key, step, now)
-        self._set(step.key, "attempt = ?, due = ?", step.attempt + 1, step.due)
+        self._note_failure(event, step.key.agent, step, now=now)
+        self._set(event, step.key, "attempt = ?, due = ?", step.attempt + 1, step.due)
         return Done()
 
-    def _note_failure(self, key: Key, step: Fail | Cut, now: float) -> None:
+    def _note_failure(
+        self, event: int, agent: str, step: Fail | Cut, *, now: float
+    ) -> None:
         self.db.execute(
-            "INSERT INTO agentflow_failures VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, now, step.attempt, step.error),
+            "INSERT INTO agentflow_failures VALUES (?, ?, ?, ?, ?)",
+            (event, agent, now, step.attempt, step.error),
         )
 
-    def _set(self, key: Key, what: str, *values: object) -> None:
+    def _set(self, event: int, key: Key, what: str, *values: object) -> None:
         self.db.execute(
             f"UPDATE agentflow_deliveries SET {what} "  # noqa: S608 -- our own words
-            "WHERE flow = ? AND event = ? AND agent = ?",
-            (*values, *key),
+            "WHERE event = ? AND agent = ?",
+            (*values, event, key.agent),
         )
 
     def _cut(self, owner: int, step: Cut, now: float) -> Answer:
-        if step.by is None:
-            if not self._lives(owner):
-                return Fenced()
-        elif not self._mine(owner, step.by):
+        if owner not in self._alive:
             return Fenced()
-        else:
-            self._note_failure(step.by, step, now)
+        if step.by is not None:
+            event = self._mine(owner, step.by)
+            if event is None:
+                return Fenced()
+            self._note_failure(event, step.by.agent, step, now=now)
         self._end(step.flow, step.status, step.reason, now=now)
         return Done()
 
     def _claim(self, owner: int, step: Claim, now: float) -> Answer:
-        if not self._lives(owner):
+        if owner not in self._alive:
             return Fenced()
         late = self.db.execute(
             "SELECT id FROM agentflow_owners "
@@ -331,62 +253,88 @@ class SQLiteSteps(SQLiteOwners):
         ).fetchall()
         if late:
             self._recover([other for (other,) in late], now)
-        rows = self.db.execute(
-            sql.FREE, (step.suspects, step.flow, step.flow, step.limit + 1)
-        ).fetchall()
+        asked = (step.suspects, step.limit + 1)
+        if step.flow is None:
+            rows = self.db.execute(sql.FREE, asked).fetchall()
+        else:
+            rows = self.db.execute(sql.FREE_OF, (step.flow, *asked)).fetchall()
         keys = dumps(rows[: step.limit])
         self.db.execute(sql.TAKE, (owner, keys))
-        memos: dict[Key, list[tuple[str, str]]] = {}
-        for *key, name, value in self.db.execute(sql.MEMOS, (keys,)).fetchall():
-            memos.setdefault(Key(*key), []).append((name, value))
-        self._with_memos.update(memos)
-        deliveries = tuple(
-            Stored(
-                key=Key(*row[:3]),
-                body=row[3],
-                attempt=row[4],
-                due=row[5],
-                recovered=bool(row[6]),
-                crashes=row[7],
-                memos=tuple(memos.get(Key(*row[:3]), ())),
-            )
-            for row in self.db.execute(sql.TAKEN, (keys,)).fetchall()
-        )
+        taken = self.db.execute(sql.TAKEN, (keys,)).fetchall()
+        deliveries = self._stored(owner, taken, self._memos_of(keys))
         names = list(dict.fromkeys(d.key.flow for d in deliveries))
         flows = flows_where(
             self.db, "id IN (SELECT value FROM json_each(?))", dumps(names)
         )
         flows.sort(key=lambda flow: names.index(flow.id))
         return Claimed(
-            deliveries=deliveries, flows=tuple(flows), left=len(rows) > step.limit
+            deliveries=tuple(deliveries),
+            flows=tuple(flows),
+            left=len(rows) > step.limit,
         )
 
+    def _memos_of(self, keys: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
+        memos: dict[tuple[int, str], list[tuple[str, str]]] = {}
+        for event, agent, name, value in self.db.execute(sql.MEMOS, (keys,)):
+            memos.setdefault((event, agent), []).append((name, value))
+        return memos
+
+    def _stored(
+        self,
+        owner: int,
+        rows: Sequence[Any],
+        memos: Mapping[tuple[int, str], Sequence[tuple[str, str]]],
+    ) -> list[Stored]:
+        """Give deliveries that were found to an owner."""
+        found: list[Stored] = []
+        for *named, body, attempt, due, recovered, crashes, event, flow in rows:
+            key = Key(*named)
+            self._holdings.take(owner, key, flow=flow, event=event)
+            kept = memos.get((event, key.agent), ())
+            if kept:
+                self._with_memos.add(key)
+            found.append(
+                Stored(
+                    key=key,
+                    body=body,
+                    attempt=attempt,
+                    due=due,
+                    recovered=bool(recovered),
+                    crashes=crashes,
+                    memos=tuple(kept),
+                )
+            )
+        return found
+
     def _start(self, owner: int, step: Start, _now: float) -> Answer:
-        if not self._mine(owner, step.key):
+        event = self._mine(owner, step.key)
+        if event is None:
             return Fenced()
-        self._set(step.key, "started = ?", 2 if step.alone else 1)
+        self._set(event, step.key, "started = ?", 2 if step.alone else 1)
         return Done()
 
     def _memo(self, owner: int, step: Memo, _now: float) -> Answer:
-        if not self._mine(owner, step.key):
+        event = self._mine(owner, step.key)
+        if event is None:
             return Fenced()
-        self._keep(step.key, step.name, step.value)
+        self._keep(event, step.key, step.name, step.value)
         return Done()
 
-    def _keep(self, key: Key, name: str, value: str) -> None:
+    def _keep(self, event: int, key: Key, *memo: str) -> None:
         self._with_memos.add(key)
         self.db.execute(
-            "INSERT OR REPLACE INTO agentflow_memos VALUES (?, ?, ?, ?, ?)",
-            (*key, name, value),
+            "INSERT OR REPLACE INTO agentflow_memos VALUES (?, ?, ?, ?)",
+            (event, key.agent, *memo),
         )
 
     def _remember(self, owner: int, step: Remember, _now: float) -> Answer:
-        if not (
-            self._lives(owner) if step.key is None else self._mine(owner, step.key)
-        ):
+        if owner not in self._alive:
             return Fenced()
         if step.key is not None:
-            self._keep(step.key, step.name, "")
+            event = self._mine(owner, step.key)
+            if event is None:
+                return Fenced()
+            self._keep(event, step.key, step.name, "")
         for name, value in step.facts:
             if value is None:
                 self.db.execute("DELETE FROM agentflow_facts WHERE name = ?", (name,))
@@ -405,8 +353,12 @@ class SQLiteSteps(SQLiteOwners):
         return Done() if renewed.rowcount else Fenced()
 
     def _release(self, owner: int, step: Release, _now: float) -> Answer:
-        self.db.execute(
-            "UPDATE agentflow_deliveries SET owner = NULL WHERE flow = ? AND owner = ?",
-            (step.flow, owner),
-        )
+        held = self._holdings.flows.get(step.flow)
+        if held is not None:
+            self.db.execute(
+                "UPDATE agentflow_deliveries SET owner = NULL "  # noqa: S608 -- ours
+                f"WHERE owner = ? AND {sql.OF_FLOW}",
+                (owner, held.no),
+            )
+            self._holdings.free({owner}, step.flow)
         return Done()

@@ -16,7 +16,7 @@ class SQLiteStore(SQLiteSteps, SQLiteLooks):
 
     Raises:
         JournalInUse: Another session has the file.
-        JournalError: It cannot be opened, is damaged, or was made by a newer version.
+        JournalError: It cannot be opened, is damaged, or has another version's format.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ import selectors
 import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,8 @@ import anyio.to_thread
 import attrs
 import trio
 import trio.testing
+
+from agentflow._writer import Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -138,7 +140,8 @@ def real_time() -> Generator[None]:
             answer = await ask_a_real_server()
 
     For what virtual time knows nothing of: sockets, other processes. Worker threads of
-    trio, anyio and asyncio need no block. On a real clock it changes nothing.
+    trio, anyio and asyncio, and those of journals, need no block. On a real clock it
+    changes nothing.
 
     Yields:
         Nothing.
@@ -183,13 +186,14 @@ def current_virtual_clock() -> "trio.testing.MockClock | VirtualLoop | None":
 
 
 _AsyncCall = Callable[..., Awaitable[Any]]
+_Start = Callable[..., None]
 
 
 class _Threads:
     """Makes clocks wait for worker threads while somebody wants that."""
 
     users = 0
-    before: tuple[_AsyncCall, _AsyncCall] | None = None
+    before: tuple[_AsyncCall, _AsyncCall, _Start] | None = None
 
 
 @contextmanager
@@ -205,8 +209,10 @@ def threads_take_time() -> Generator[None]:
     # Known by these names at run time only: type checkers hold modules for constant.
     of_anyio: Any = anyio.to_thread
     of_trio: Any = trio.to_thread
+    of_journals: Any = Writer
     if not _Threads.users:
-        _Threads.before = of_anyio.run_sync, of_trio.run_sync
+        _Threads.before = of_anyio.run_sync, of_trio.run_sync, of_journals.start
+        of_journals.start = _starting_real_time(of_journals.start)
         of_anyio.run_sync = _in_real_time(of_anyio.run_sync)
         of_trio.run_sync = _in_real_time(of_trio.run_sync)
     _Threads.users += 1
@@ -216,7 +222,7 @@ def threads_take_time() -> Generator[None]:
         _Threads.users -= 1
         if not _Threads.users:
             assert _Threads.before is not None
-            of_anyio.run_sync, of_trio.run_sync = _Threads.before
+            of_anyio.run_sync, of_trio.run_sync, of_journals.start = _Threads.before
 
 
 def _in_real_time(call: _AsyncCall) -> _AsyncCall:
@@ -228,6 +234,24 @@ def _in_real_time(call: _AsyncCall) -> _AsyncCall:
             return await call(*args, **options)
 
     return run_sync
+
+
+def _starting_real_time(start: _Start) -> _Start:
+    def start_in_real_time(
+        writer: Writer,
+        function: Callable[[], object],
+        done: Callable[[Any], object],
+    ) -> None:
+        passing = ExitStack()
+        passing.enter_context(real_time())
+
+        def told(result: object) -> None:
+            passing.close()
+            done(result)
+
+        start(writer, function, told)
+
+    return start_in_real_time
 
 
 def virtual_backend(backend: Backend = "trio") -> tuple[str, dict[str, Any]]:

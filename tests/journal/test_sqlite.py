@@ -41,7 +41,7 @@ def test_a_second_owner_of_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """(J14) A file of another kind, a folder that is not there, a newer format."""
+    """(J14) A file of another kind, a folder that is not there, another format."""
     text = tmp_path / "notes.txt"
     text.write_text("This is no database, but quite a long text. " * 100)
     with pytest.raises(JournalError, match=r"notes\.txt"):
@@ -54,6 +54,11 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(JournalError, match="newer agentflow"):
         SQLiteStore(str(newer))
+    older = tmp_path / "older.db"
+    with closing(sqlite3.connect(older)) as db:
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(JournalError, match="older agentflow"):
+        SQLiteStore(str(older))
     with pytest.raises(JournalError, match=r"refused\.db"):
         SQLiteStore(str(tmp_path / "refused.db"), schema="CREATE TABLE oh no")
 
