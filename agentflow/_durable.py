@@ -171,27 +171,40 @@ class DurableEngine(EntryEngine):
         outputs: Sequence[Output],
         answer: Answer | JournalError,
     ) -> None:
-        if self._is_broken(answer):
-            self._give_up(outputs)
-            self._leave(delivery, started=True)
-        elif isinstance(answer, Refused):
-            self._give_up(outputs)
-            self._refused(delivery, answer.error)
-            return
+        if not isinstance(answer, Done):
+            if self._not_committed(delivery, outputs, answer):
+                return
         else:
-            new = answer.new if isinstance(answer, Done) else (False,) * len(outputs)
+            self.in_flight -= 1
             if self.alone:
-                self._held.append(partial(self._take_all_in, outputs, new))
+                self._held.append(partial(self._take_all_in, outputs, answer.new))
                 self._held.append(partial(self._struck_out, delivery))
                 self._over(key)
                 return
             if outputs:
-                self._take_all_in(outputs, new)
+                self._take_all_in(outputs, answer.new)
         self._struck_out(delivery)
         self._over(key)
-        self._look_again()
+        if self._waiting:
+            self._look_again()
         if self.ledger.ready:
             self.wake()
+
+    def _not_committed(
+        self,
+        delivery: Delivery,
+        outputs: Sequence[Output],
+        answer: Answer | JournalError,
+    ) -> bool:
+        """Give a commit up; return whether its delivery goes on nevertheless."""
+        is_broken = self._is_broken(answer)
+        self._give_up(outputs)
+        if is_broken:
+            self._leave(delivery, started=True)
+        elif isinstance(answer, Refused):
+            self._refused(delivery, answer.error)
+            return True
+        return False
 
     def release_held(self) -> None:
         """Let everything go on that waited while suspects ran alone."""
@@ -243,7 +256,8 @@ class DurableEngine(EntryEngine):
         self.wake()
 
     def _over(self, key: Key) -> None:
-        self.notes.pop(key, None)
+        if self.notes:
+            self.notes.pop(key, None)
         self.on_settled(key)
 
     def interrupted(self, delivery: Delivery, since: float) -> None:

@@ -464,7 +464,10 @@ class EntryEngine(Engine):
         for output, is_new in zip(outputs, new, strict=True):
             if is_new:
                 self._take_in(output)
-        self._give_up(outputs)
+        for output in outputs:
+            if output.deliveries or not output.root.open:
+                self._give_up(outputs)
+                break
 
     def _give_up(self, outputs: Sequence[Output]) -> None:
         """Close the roots that nothing has come into, and those that are done."""

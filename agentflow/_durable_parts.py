@@ -72,7 +72,7 @@ NO_NOTES: Final = Notes()
 def key_of(delivery: Delivery) -> Key:
     """Return how the journal calls a delivery."""
     flow = delivery.root.flow.correlation_id
-    return Key(flow, delivery.event.id or "", delivery.target.name)
+    return Key._make((flow, delivery.event.id, delivery.target.name))
 
 
 def check_flow_open(flow: FlowState) -> None:

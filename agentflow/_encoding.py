@@ -31,6 +31,7 @@ from cattrs.v import format_exception
 from agentflow._converter import checked_writer, make_converter
 from agentflow._errors import EncodingError
 from agentflow._events import AgentFailed, Event, TerminateEvent, check_event_type
+from agentflow._json_text import Text, quoted_or_null, source_as_text, text_writer
 from agentflow._leaves import AnyForm, Mismatch, Read, Write, find_class, must
 from agentflow._lenient import EVENT_FIELDS, JSON, source_as_json, type_name
 from agentflow._readable import field_types, why_unreadable
@@ -46,9 +47,11 @@ class _Field:
     """How one field of an event is written and read."""
 
     name: str
+    quoted: str
     alias: str
     form: AnyForm
     write: Write
+    text: Text
     read: Read
     is_optional: bool
 
@@ -59,6 +62,10 @@ class _Entry:
 
     event_type: type[Event]
     name: str
+    kind: str
+    """The name with the version."""
+    head: str
+    """How the JSON of each begins."""
     version: int
     upcast: Upcast | None
     fields: tuple[_Field, ...]
@@ -127,6 +134,8 @@ class EventRegistry:
         entry = _Entry(
             event_type=event_type,
             name=name,
+            kind=f"{name}@{version}",
+            head=f'{{"type":{quoted_or_null(name)},"version":{version},',
             version=version,
             upcast=upcast,
             fields=self._fields_of(event_type),
@@ -197,9 +206,11 @@ class EventRegistry:
             fields.append(
                 _Field(
                     name=field.name,
+                    quoted=quoted_or_null(field.name),
                     alias=field.alias or field.name,
                     form=form,
-                    write=checked_writer(self._converter, form),
+                    write=(write := checked_writer(self._converter, form)),
+                    text=text_writer(form, write),
                     read=self._converter.get_structure_hook(form),
                     is_optional=field.default is not attrs.NOTHING,
                 )
@@ -221,37 +232,7 @@ class EventRegistry:
             EncodingError: The type is not registered, or a field holds something else
                 than it declares.
         """
-        name, version, fields = self.write_fields(event)
-        return {
-            "type": name,
-            "version": version,
-            "id": event.id,
-            "correlation_id": event.correlation_id,
-            "parent_id": event.parent_id,
-            **source_as_json(event.source),
-            "fields": fields,
-        }
-
-    def write_fields(self, event: Event) -> tuple[str, int, dict[str, JSON]]:
-        """Return what of `write` is particular to the type of an event.
-
-        Args:
-            event: The event; its type must be registered.
-
-        Returns:
-            The name of its type, the version, and its own fields.
-
-        Raises:
-            EncodingError: As `write` does.
-        """
-        entry = self._by_type.get(event.__class__)
-        if entry is None:
-            name = type(event).__qualname__
-            raise EncodingError(
-                f"event type {name} is not registered; write registry.add({name})"
-            )
-        if isinstance(event.source, type):
-            self._sources[type_name(event.source)] = event.source
+        entry = self._entry_of(event)
         values = event.__dict__
         fields: dict[str, JSON] = {}
         for field in entry.fields:
@@ -259,11 +240,57 @@ class EventRegistry:
             try:
                 fields[name] = field.write(values[name])
             except Exception as error:
-                raise EncodingError(
-                    f"{entry.event_type.__qualname__}.{name} cannot be written: "
-                    f"{_why(error)}; give it what its annotation says"
-                ) from error
-        return entry.name, entry.version, fields
+                raise EncodingError(_unwritten(entry, name, error)) from error
+        return {
+            "type": entry.name,
+            "version": entry.version,
+            "id": event.id,
+            "correlation_id": event.correlation_id,
+            "parent_id": event.parent_id,
+            **source_as_json(event.source),
+            "fields": fields,
+        }
+
+    def write_text(self, event: Event) -> tuple[str, str]:
+        """Return what `write` returns as JSON text, which is faster than both in turn.
+
+        Args:
+            event: The event; its type must be registered.
+
+        Returns:
+            The name of the type with its version, as ``module:Qual.Name@1``, and the text.
+
+        Raises:
+            EncodingError: As `write` does.
+        """
+        entry = self._entry_of(event)
+        values = event.__dict__
+        texts: list[str] = []
+        for field in entry.fields:
+            name = field.name
+            try:
+                texts.append(f"{field.quoted}:{field.text(values[name])}")
+            except Exception as error:
+                raise EncodingError(_unwritten(entry, name, error)) from error
+        flow, parent = event.correlation_id, event.parent_id
+        return entry.kind, (
+            f'{entry.head}"id":{quoted_or_null(event.id)},'
+            f'"correlation_id":{quoted_or_null(flow)},'
+            f'"parent_id":{quoted_or_null(parent)},{source_as_text(event.source)},'
+            f'"fields":{{{",".join(texts)}}}}}'
+        )
+
+    def _entry_of(self, event: Event) -> _Entry:
+        entry = self._by_type.get(event.__class__)
+        if entry is None:
+            name = type(event).__qualname__
+            raise EncodingError(
+                f"event type {name} is not registered; write registry.add({name})"
+            )
+        source = event.source
+        if isinstance(source, type):
+            self._sources[type_name(source)] = source
+        return entry
 
     def read(self, data: Mapping[str, Any]) -> Event:
         """Return the event that was written.
@@ -342,6 +369,13 @@ class EventRegistry:
                 "since, so give new fields a default, or raise its version and say how "
                 "to read the old one: registry.add(..., version=..., upcast=...)"
             )
+
+
+def _unwritten(entry: _Entry, name: str, error: Exception) -> str:
+    return (
+        f"{entry.event_type.__qualname__}.{name} cannot be written: {_why(error)}; give it "
+        "what its annotation says"
+    )
 
 
 def _read_field(field: _Field, value: object, what: str) -> object:

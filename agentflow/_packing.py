@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from json import JSONEncoder, loads
-from json.encoder import encode_basestring_ascii as quoted
+from json import loads
 from typing import Any, cast
 
 from agentflow._encoding import EventRegistry
 from agentflow._errors import EncodingError
 from agentflow._events import Event
-from agentflow._lenient import source_as_json, type_name
+from agentflow._lenient import type_name
 from agentflow._steps import Entry, Key
 
 _TIME = 16
@@ -18,8 +17,6 @@ _TIME = 16
 _LATEST = "f" * _TIME
 
 _LAST_TIME = int(_LATEST, 16)
-
-_encode = JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def child_id(key: Key, index: int) -> str:
@@ -65,20 +62,12 @@ class Packing:
         registry, event_type = self.registry, event.__class__
         if event_type not in registry:
             registry.add(event_type)
-        name, version, fields = registry.write_fields(event)
-        # What `EventRegistry.write` returns, as JSON; put together like this it takes half
-        # the time.
-        body = (
-            f'{{"type":{quoted(name)},"version":{version},"id":{_quoted(event.id)},'
-            f'"correlation_id":{_quoted(event.correlation_id)},'
-            f'"parent_id":{_quoted(event.parent_id)},'
-            f'{_source(event.source)},"fields":{_encode(fields)}}}'
-        )
+        kind, body = registry.write_text(event)
         return Entry(
             id=cast("str", event.id),
             flow=cast("str", event.correlation_id),
             parent=event.parent_id,
-            kind=f"{name}@{version}",
+            kind=kind,
             body=body,
             agents=agents,
             terminates=terminates,
@@ -116,16 +105,6 @@ class Packing:
                 self.registry.add(loaded[name])
                 self.registry.check(name, int(version))
             self._checked.add(kind)
-
-
-def _quoted(text: str | None) -> str:
-    return "null" if text is None else quoted(text)
-
-
-def _source(source: type | str) -> str:
-    if isinstance(source, type):
-        return _encode(source_as_json(source))[1:-1]
-    return f'"source":{quoted(source)},"source_kind":"name"'
 
 
 def _loaded(event_type: type[Event]) -> Iterator[type[Event]]:

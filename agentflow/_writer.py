@@ -22,14 +22,6 @@ Result: TypeAlias = outcome.Outcome[Any]
 Post: TypeAlias = Callable[..., object]
 
 
-LONGEST_HANDOVER = 0.001
-"""Seconds that the event loop waits for the thread to begin.
-
-Python has one lock for both. A thread that wants it from a busy event loop gets it after
-five milliseconds, which is longer than most calls take; while the loop waits it gets it at
-once, and gives it back when the call blocks."""
-
-
 class Writer:
     """Makes blocking calls in its thread, in order; see `open_writer`.
 
@@ -42,7 +34,6 @@ class Writer:
         self._calls: SimpleQueue[
             tuple[Callable[[], Any], Callable[[Result], object]] | None
         ] = SimpleQueue()
-        self._taken = threading.Semaphore(0)
         self._thread = threading.Thread(
             target=self._run, name="agentflow journal", daemon=True
         )
@@ -51,12 +42,8 @@ class Writer:
     def start(
         self, function: Callable[[], Any], done: Callable[[Result], object]
     ) -> None:
-        """Have a function called, and its outcome told on the event loop.
-
-        The thread has begun with it when this returns, unless it is busy.
-        """
+        """Have a function called, and its outcome told on the event loop."""
         self._calls.put((function, done))
-        self._taken.acquire(timeout=LONGEST_HANDOVER)
 
     async def call(self, function: Callable[[], _T]) -> _T:
         """Have a function called, and wait for it.
@@ -92,7 +79,6 @@ class Writer:
         # When the loop is gone nobody is there to be told.
         with suppress(RuntimeError):
             while (asked := self._calls.get()) is not None:
-                self._taken.release()
                 function, done = asked
                 self._post(done, outcome.capture(function))
                 del asked, function, done  # what they hold is not kept until the next

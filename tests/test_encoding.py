@@ -342,6 +342,8 @@ def test_a_value_of_another_type_is_refused_when_written(
     """What could not be read back is an error that names event, field and value."""
     with pytest.raises(EncodingError, match=rf"Rich\.{field} .*({complaint})"):
         REGISTRY.write(rich(**{field: value}))
+    with pytest.raises(EncodingError, match=rf"Rich\.{field} .*({complaint})"):
+        REGISTRY.write_text(rich(**{field: value}))
 
 
 def test_only_registered_types_are_written_and_read() -> None:

@@ -16,14 +16,14 @@ class Held:
 
     Attributes:
         no: The flow's number in the file.
-        deliveries: For each delivery the number of its event and its owner.
+        deliveries: For each `Key` the number of its event and its owner.
     """
 
     __slots__ = ("deliveries", "no")
 
     def __init__(self, no: int) -> None:
         self.no: int = no
-        self.deliveries: dict[Key, tuple[int, int]] = {}
+        self.deliveries: dict[tuple[str, str, str], tuple[int, int]] = {}
 
 
 class Holdings:
@@ -54,11 +54,9 @@ class Holdings:
             del self.flows[flow]
 
     def free(self, owners: Container[int], flow: str | None = None) -> None:
-        """Let go of what owners have, of one flow or of all."""
-        for name in [flow] if flow is not None else list(self.flows):
-            held = self.flows.get(name)
-            if held is None:
-                continue
+        """Let go of what owners have, of one flow that is held or of all."""
+        for name in list(self.flows) if flow is None else [flow]:
+            held = self.flows[name]
             held.deliveries = {
                 key: (event, owner)
                 for key, (event, owner) in held.deliveries.items()

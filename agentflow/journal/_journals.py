@@ -168,7 +168,7 @@ class SQLiteJournal:
         async with open_writer() as writer, self._opened(writer) as store:
             tidy = partial(self._retain, store)
             await writer.call(tidy)
-            means = Means(call=writer.call, start=writer.start, clock=time, tidy=tidy)
+            means = Means(call=writer.call, clock=time, tidy=tidy)
             async with open_link(store, means) as link:
                 yield link
 

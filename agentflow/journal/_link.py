@@ -3,8 +3,12 @@
 Theory of operation. Steps are queued and answered later, in order. The writer takes all
 that has queued up while it wrote, hands it to the store as one batch, and tells the answers
 on the event loop: that is group commit, the busier the session the larger the batches. The
-store blocks, so it is called in a thread, one call at a time. The next batch is on its way
-before the answers to the last are told: what comes of them is worked out meanwhile.
+store blocks, so it is called in a thread, one call at a time.
+
+Before it writes, the writer waits for what is about to be queued, as long as more comes
+with each turn of the event loop. Writing a part of it meanwhile was measured to be slower,
+two batches in turn as well: Python has one lock for both threads, and a thread that wants
+it from a busy event loop waits longer than the commit takes.
 
 When the store fails, nothing of the batch has happened, and nothing that comes after may:
 every step that waits, and every later one, is told the error. The writer ends only when
@@ -19,8 +23,6 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 import attrs
-import outcome
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from agentflow._errors import JournalError
@@ -31,14 +33,9 @@ _T = TypeVar("_T")
 
 Told: TypeAlias = Callable[[Answer | JournalError], object]
 Batch: TypeAlias = Sequence[tuple[Step, Told]]
-Result: TypeAlias = outcome.Outcome[Any]
-Start: TypeAlias = Callable[[Callable[[], Any], Callable[[Result], object]], object]
 
 TIDY_EVERY = 60.0
 """Seconds between two times of clearing away what need not be kept."""
-
-ENOUGH = 32
-"""So many steps queued are not worth waiting for more."""
 
 MAX_TURNS = 20
 """Turns of the event loop that a batch waits for more: some hundred microseconds."""
@@ -53,13 +50,11 @@ class Means:
 
     Attributes:
         call: Calls a blocking function; in a thread, unless time is simulated.
-        start: Likewise, and tells its outcome on the event loop; None makes do with `call`.
         clock: The Unix time in seconds.
         tidy: Clears away what need not be kept any more; called now and then.
     """
 
     call: Callable[[Callable[[], Any]], Awaitable[Any]]
-    start: Start | None = None
     clock: Callable[[], float]
     tidy: Callable[[], object] = int
 
@@ -80,10 +75,9 @@ class StoreLink:
         self._means = means
         self._queue: deque[tuple[Step, Told]] = deque()
         self._more = anyio.Event()
-        self._flying: Batch = ()
-        """What the store has been asked to do."""
-        self._landed: Result | None = None
-        """What came of it."""
+        self._is_waiting = False
+        self._last = 0
+        """How many steps were in the last batch."""
         self._is_closing = False
         self._tidied = means.clock()
 
@@ -97,7 +91,9 @@ class StoreLink:
             told(self.error)
             return
         self._queue.append((step, told))
-        self._more.set()
+        if self._is_waiting:
+            self._is_waiting = False
+            self._more.set()
 
     async def ask(self, step: Step) -> Answer:
         """Queue a step and wait for its answer; see `Link`.
@@ -152,67 +148,45 @@ class StoreLink:
         """
         # What is queued has been promised.
         with anyio.CancelScope(shield=True):  # noqa: ASYNC912 -- likewise
-            async with anyio.create_task_group() as tasks:
-                await self._write(tasks)
-
-    async def _write(self, tasks: TaskGroup) -> None:  # noqa: ASYNC910 -- likewise
-        while self._queue or self._flying or not self._is_closing:
-            if self._landed is not None:
-                self._land(tasks)
-            elif self._queue and not self._flying:
+            while self._queue or not self._is_closing:
+                if not self._queue:
+                    self._is_waiting = True
+                    await self._more.wait()
+                    self._more = anyio.Event()
+                    continue
                 await self._gather()
-                self._launch(tasks)
-            else:
-                await self._more.wait()
-                self._more = anyio.Event()
+                await self._write()
 
     async def _gather(self) -> None:  # noqa: ASYNC910 -- when enough is queued
-        """Let what is about to be queued be queued, as long as more comes each turn."""
+        """Let what is about to be queued be queued, as long as more comes each turn.
+
+        Who was alone the last time probably is again, and need not wait.
+        """
         before, turns = 0, 0
-        while before < len(self._queue) < ENOUGH and turns < MAX_TURNS:
-            before = len(self._queue)
+        queue = self._queue
+        while before < len(queue) < MAX_BATCH and turns < MAX_TURNS:
+            if len(queue) == self._last == 1:
+                break
+            before = len(queue)
             await checkpoint()
             turns += 1
 
-    def _launch(self, tasks: TaskGroup) -> None:
-        """Hand all that is queued to the store."""
+    async def _write(self) -> None:
         take = self._queue.popleft
-        self._flying = [take() for _ in range(min(len(self._queue), MAX_BATCH))]
-        steps = [step for step, _ in self._flying]
+        batch = [take() for _ in range(min(len(self._queue), MAX_BATCH))]
+        self._last = len(batch)
+        steps = [step for step, _ in batch]
         apply, owner, now = self._store.apply, self.opened.owner, self._means.clock()
-
-        def write() -> Sequence[Answer]:
-            return apply(owner, steps, now)
-
-        if self._means.start is None:
-            tasks.start_soon(self._call_and_note, write)
-        else:
-            self._means.start(write, self._note_landed)
-
-    async def _call_and_note(self, function: Callable[[], object]) -> None:
-        self._note_landed(await outcome.acapture(self._call, function))
-
-    def _note_landed(self, result: Result) -> None:
-        self._landed = result
-        self._more.set()
-
-    def _land(self, tasks: TaskGroup) -> None:
-        """Tell the answers to a batch; the next is on its way by then."""
-        batch, result = self._flying, cast("Result", self._landed)
-        self._flying, self._landed = (), None
-        if isinstance(result, outcome.Error):
-            if not isinstance(result.error, JournalError):
-                result.unwrap()
-            self._fail(batch, result.error)
-            return
-        if self._queue:
-            self._launch(tasks)
-        for (_, told), answer in zip(batch, result.unwrap(), strict=True):
+        try:
+            answers = await self._call(partial(apply, owner, steps, now))
+        except JournalError as error:
+            self._fail(batch, error)
+            return  # noqa: ASYNC910 -- the call has been awaited
+        for (_, told), answer in zip(batch, answers, strict=True):
             told(answer)
-        now = self._means.clock()
         if now - self._tidied > TIDY_EVERY:
             self._tidied = now
-            tasks.start_soon(self._call, self._means.tidy)
+            await self._call(self._means.tidy)
 
     def _fail(self, batch: Batch, error: JournalError) -> None:
         self.error = error

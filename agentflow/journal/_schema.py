@@ -22,14 +22,14 @@ CREATE TABLE IF NOT EXISTS agentflow_events (
 );
 CREATE INDEX IF NOT EXISTS agentflow_events_of ON agentflow_events (flow, hash);
 CREATE TABLE IF NOT EXISTS agentflow_deliveries (
-    event INTEGER, agent TEXT, owner INTEGER,
+    event INTEGER, agent TEXT, owner INTEGER, place INTEGER,
     attempt INTEGER DEFAULT 1, due REAL DEFAULT 0, dead INTEGER DEFAULT 0,
     recovered INTEGER DEFAULT 0, suspect INTEGER DEFAULT 0,
     started INTEGER DEFAULT 0, crashes INTEGER DEFAULT 0,
     PRIMARY KEY (event, agent)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS agentflow_free ON agentflow_deliveries
-    (suspect, crashes, event) WHERE owner IS NULL AND dead = 0;
+    (suspect, crashes, event, place) WHERE owner IS NULL AND dead = 0;
 CREATE TABLE IF NOT EXISTS agentflow_failures (
     event INTEGER, agent TEXT, time REAL, attempt INTEGER, error TEXT
 );
@@ -52,20 +52,15 @@ CREATE TEMP VIEW agentflow_batch AS SELECT
     0 AS op, 0 AS seq, 0 AS flow, 0 AS hash, 0 AS id, 0 AS parent, 0 AS kind, 0 AS body,
     0 AS terminates, 0 AS agent, 0 AS owner, 0 AS done_event, 0 AS done_agent;
 CREATE TEMP TRIGGER agentflow_event INSTEAD OF INSERT ON agentflow_batch
-WHEN new.op = 1 BEGIN
-    INSERT INTO agentflow_events VALUES (new.seq, new.flow, new.hash, new.id, new.parent,
-        new.kind, new.body, new.terminates);
+WHEN new.op <= 2 BEGIN
+    INSERT INTO agentflow_events
+    SELECT new.seq, new.flow, new.hash, new.id, new.parent, new.kind, new.body,
+        new.terminates WHERE new.op = 1;
     DELETE FROM agentflow_deliveries
     WHERE event = new.done_event AND agent = new.done_agent;
-    INSERT INTO agentflow_deliveries (event, agent, owner)
-    SELECT new.seq, new.agent, new.owner WHERE new.agent IS NOT NULL;
-END;
-CREATE TEMP TRIGGER agentflow_delivery INSTEAD OF INSERT ON agentflow_batch
-WHEN new.op = 2 BEGIN
-    DELETE FROM agentflow_deliveries
-    WHERE event = new.done_event AND agent = new.done_agent;
-    INSERT INTO agentflow_deliveries (event, agent, owner)
-    SELECT new.seq, new.agent, new.owner WHERE new.agent IS NOT NULL;
+    INSERT INTO agentflow_deliveries (event, agent, owner, place)
+    SELECT new.seq, new.agent, new.owner, iif(new.op = 2, new.flow, 0)
+    WHERE new.agent IS NOT NULL;
 END;
 CREATE TEMP TRIGGER agentflow_count INSTEAD OF INSERT ON agentflow_batch
 WHEN new.op = 3 BEGIN
@@ -83,7 +78,7 @@ Python lets go of its lock for the length of a statement, and getting it back fr
 event loop may take longer than the statement does. Besides, it is its own transaction.
 
 - 1: an event, with its first delivery if it has one, and one that is done with it;
-- 2: a further delivery, one that is done, or both;
+- 2: a further delivery, in the place `flow`, or one that is done;
 - 3: a flow; its counter changes by `seq` at the time `body`.
 """
 
@@ -100,7 +95,7 @@ ON e.flow = j.value ->> 0 AND e.hash = j.value ->> 1 AND e.id = j.value ->> 2
 
 FREE = """
 SELECT event, agent FROM agentflow_deliveries
-WHERE owner IS NULL AND dead = 0 AND suspect = ? ORDER BY crashes, event LIMIT ?
+WHERE owner IS NULL AND dead = 0 AND suspect = ? ORDER BY crashes, event, place LIMIT ?
 """
 
 FREE_OF = """
@@ -108,7 +103,7 @@ SELECT d.event, d.agent
 FROM agentflow_flows AS f CROSS JOIN agentflow_events AS e ON e.flow = f.no
 CROSS JOIN agentflow_deliveries AS d ON d.event = e.seq
 WHERE f.id = ? AND d.owner IS NULL AND d.dead = 0 AND d.suspect = ?
-ORDER BY d.crashes, d.event LIMIT ?
+ORDER BY d.crashes, d.event, d.place LIMIT ?
 """
 
 TAKE = """
@@ -122,7 +117,7 @@ FROM json_each(?) AS j
 CROSS JOIN agentflow_deliveries AS d ON d.event = j.value ->> 0 AND d.agent = j.value ->> 1
 CROSS JOIN agentflow_events AS e ON e.seq = d.event
 CROSS JOIN agentflow_flows AS f ON f.no = e.flow
-ORDER BY d.crashes, d.event
+ORDER BY d.crashes, d.event, d.place
 """
 
 MEMOS = """
@@ -177,7 +172,7 @@ WHERE s.flow = ? AND s.agent = ? AND s.taken_by = ? ORDER BY s.seq
 DEAD = """
 SELECT f.id, e.id, d.agent, e.body, f.reason, d.event FROM agentflow_deliveries AS d
 JOIN agentflow_events AS e ON e.seq = d.event JOIN agentflow_flows AS f ON f.no = e.flow
-WHERE d.dead = 1 ORDER BY d.event
+WHERE d.dead = 1 ORDER BY d.event, d.place
 """
 
 MISCOUNTED = """

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from json import dumps
 
-from agentflow._steps import Answer, Append, Commit, Done, Entry, Fenced, Key
+from agentflow._steps import Answer, Append, Commit, Done, Entry, Fenced
 from agentflow.journal import _schema as sql
 from agentflow.journal._holdings import Held, Holdings
 from agentflow.journal._sqlite import Connection
@@ -147,23 +147,24 @@ class _Plan:
 
     def take(self, step: Append | Commit) -> Answer:
         """Plan one step."""
-        if isinstance(step, Append):
-            if step.fresh:
-                for entry in step.entries:
-                    self._enter(entry, _NOTHING)
-                return all_new(len(step.entries))
+        if isinstance(step, Commit):
+            return self._commit(step)
+        if not step.fresh:
             return Done(new=tuple([self._enter_new(entry) for entry in step.entries]))
-        return self._commit(step)
+        for entry in step.entries:
+            self._enter(entry, _NOTHING)
+        return all_new(len(step.entries))
 
     def _commit(self, step: Commit) -> Answer:
         key = step.key
-        held = self._flows.get(key.flow)
+        flow = key[0]
+        held = self._flows.get(flow)
         found = None if held is None else held.deliveries.get(key)
         if held is None or found is None or found[1] != self._owner:
             return Fenced()
         del held.deliveries[key]
-        self._counts[key.flow] = self._counts.get(key.flow, 0) - 1
-        done: tuple[int | None, str | None] = (found[0], key.agent)
+        self._counts[flow] = self._counts.get(flow, 0) - 1
+        done: tuple[int | None, str | None] = (found[0], key[2])
         entries = step.entries
         if not step.fresh:
             new = tuple([self._enter_new(entry) for entry in entries])
@@ -208,10 +209,10 @@ class _Plan:
             *done,
         ))
         for agent in agents:
-            held.deliveries[Key(flow, event_id, agent)] = (seq, self._owner)
-        for agent in agents[1:]:
-            nothing = _NO_ROW[:7]
-            self._rows.append((2, seq, *nothing, agent, self._owner, None, None))
+            held.deliveries[flow, event_id, agent] = (seq, self._owner)
+        for place, agent in enumerate(agents[1:], 1):
+            nothing = _NO_ROW[:6]
+            self._rows.append((2, seq, place, *nothing, agent, self._owner, None, None))
         self._counts[flow] = self._counts.get(flow, 0) + len(agents)
 
     def _new_flow(self, flow: str) -> Held:

@@ -105,7 +105,10 @@ class SQLiteSteps(SQLiteOwners):
                 return False
         elif not isinstance(step, Append) or step.by or step.deadline is not None:
             return False
-        return not any(entry.terminates for entry in step.entries)
+        for entry in step.entries:  # noqa: SIM110 -- `any` takes five times as long
+            if entry.terminates:
+                return False
+        return True
 
     def _take_plain(
         self, owner: int, steps: Sequence[Append | Commit], now: float

@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import attrs
 import pytest
 
 from agentflow import AsyncDispatcher, JournalError, JournalInUse
-from agentflow._steps import Append, Commit, Entry, Key, Row
+from agentflow._steps import Append, Commit, Done, Entry, Key, Row
 from agentflow.journal import SQLiteJournal
 from agentflow.journal._schema import VERSION
 from agentflow.journal._sqlite_store import SQLiteStore
@@ -38,6 +39,37 @@ def test_a_second_owner_of_a_file_is_refused(tmp_path: Path) -> None:
     looking.shut()
     first.shut()
     SQLiteStore(path).shut()
+
+
+def test_a_commit_with_thousands_of_outputs_is_one(tmp_path: Path) -> None:
+    """(J2) More rows than one statement takes are still written together, or not at all."""
+    path = str(tmp_path / "run.db")
+    store = SQLiteStore(path)
+    owner = store.open(0.0).owner
+    names = [f"{n:032x}" for n in range(5000)]
+    many = tuple(
+        Entry(id=name, flow="f", parent="e", kind="K@1", body="", agents=("a",))
+        for name in names
+    )
+    store.apply(owner, [Append(entries=(entry("f", "a"),))], 0.0)
+    commit = Commit(key=Key("f", "f", "a"), entries=many, fresh=True)
+    (answer,) = store.apply(owner, [commit], 1.0)
+    assert answer == Done(new=(True,) * 5000)
+    store.db.execute(
+        "CREATE TEMP TRIGGER full BEFORE INSERT ON main.agentflow_events "
+        "WHEN new.id = '9' BEGIN SELECT RAISE (ABORT, 'no room'); END"
+    )
+    last = attrs.evolve(many[0], id="9")
+    again = tuple(attrs.evolve(entry, id=f"{entry.id}2") for entry in many)
+    key = Key("f", names[0], "a")
+    with pytest.raises(JournalError, match="no room"):
+        store.apply(owner, [Commit(key=key, entries=(*again, last))], 2.0)
+    store.shut()
+    after = SQLiteStore(path)
+    assert [e.id for e in after.events("f")] == ["f", *names]
+    assert after.open(3.0).open == 5000
+    assert after.check() == []
+    after.shut()
 
 
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ class StoresAgree(RuleBasedStateMachine):
         self.owners.append(opened.owner)
 
     def entry(self, flow: str, to: tuple[str, ...], *, ends: bool = False) -> Entry:
-        event = f"e{next(self.names)}"
+        number = next(self.names)
+        event = f"e{number}" if number % 3 else f"other {number}"
         self.known += [Key(flow, event, agent) for agent in to]
         return Entry(
             id=event,
@@ -77,7 +78,8 @@ class StoresAgree(RuleBasedStateMachine):
     def append(self, data: list[tuple[str, tuple[str, ...]]], outside: bool) -> None:
         by = None if outside else self.key(0)
         entries = tuple(self.entry(flow, to) for flow, to in data)
-        self.batch.append(Append(entries=entries, by=by))
+        fresh = len(self.known) % 2 > 0
+        self.batch.append(Append(entries=entries, by=by, fresh=fresh))
 
     @rule(flow=flows, to=agents)
     def append_twice(self, flow: str, to: tuple[str, ...]) -> None:
@@ -90,7 +92,10 @@ class StoresAgree(RuleBasedStateMachine):
         outputs = [self.entry(key.flow, agents) for agents in to]
         if ends:
             outputs.append(self.entry(key.flow, (), ends=True))
-        self.batch.append(Commit(key=key, entries=tuple(outputs)))
+        if number % 5 == 0:
+            outputs.append(self.entry(FLOWS[number % 3], AGENTS))
+        step = Commit(key=key, entries=tuple(outputs), fresh=number % 2 > 0)
+        self.batch.append(step)
 
     @rule(number=numbers, places=st.sampled_from([(0,), (1,), (0, 1), (1, 2), ()]))
     def join(self, number: int, places: tuple[int, ...]) -> None:
