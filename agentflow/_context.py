@@ -6,6 +6,7 @@ recorder that is to be told of them.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -41,6 +42,20 @@ class Memos(Protocol):
         """
         ...
 
+    def answers(self) -> dict[str, int] | None:
+        """Return how many answers of each kind the running code has had so far.
+
+        It is counted anew each time the handler runs, and in each step for itself.
+
+        Returns:
+            The counts, to be changed; None if no handler runs.
+        """
+        ...
+
+    def within(self, name: str) -> AbstractContextManager[None]:
+        """Take the code of a block for a step that is not made again."""
+        ...
+
 
 current_delivery: ContextVar[Delivery | None] = ContextVar(
     "agentflow_delivery", default=None
@@ -57,6 +72,9 @@ current_recall: ContextVar[
 """In a durable session: lets a wait hear what came before its handler ran again."""
 current_memos: ContextVar[Memos | None] = ContextVar("agentflow_memos", default=None)
 """In a durable session: what its handlers keep until their events are done."""
+current_step: ContextVar[str] = ContextVar("agentflow_step", default="")
+"""In a durable session: the step of the handler whose code runs, if it is one that is not
+made again."""
 carried: ContextVar[tuple[object, ...]] = ContextVar("agentflow_carried", default=())
 """What flows that are opened here take along to wherever their handlers run."""
 

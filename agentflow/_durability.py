@@ -301,7 +301,7 @@ class Durability:
         child = self.engine.next_child(delivery, event)
         known = await link.flow(child)
         if known is not None:
-            self.engine.notes_of(delivery).emitted += 1
+            self.engine.notes_of(delivery).here().emitted += 1
         return None if known is None else child
 
     async def close(self) -> None:

@@ -4,14 +4,16 @@ Outside of a durable session `once` just makes its step, so the same code runs i
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from json import dumps, loads
 from typing import TypeVar, cast
 
 import attrs
 from anyio.lowlevel import checkpoint
 
-from agentflow._context import current_delivery, current_memos
+from agentflow._context import current_delivery, current_memos, current_step
 from agentflow._durable import DurableEngine
+from agentflow._durable_counts import step_within
 from agentflow._durable_parts import key_of
 from agentflow._errors import EncodingError, SessionError
 from agentflow._events import Event
@@ -59,6 +61,18 @@ class HandlerMemos:
                 "more; its flow has ended"
             )
         self.engine.notes_of(delivery).memos[name] = text
+
+    def answers(self) -> dict[str, int] | None:
+        """Return how many answers of each kind the running code has had; see `Memos`."""
+        delivery = self.engine.current()
+        if delivery is None:
+            return None
+        return self.engine.notes_of(delivery).here().answers
+
+    @staticmethod
+    def within(name: str) -> AbstractContextManager[None]:
+        """Take the code of a block for a step that is not made again; see `Memos`."""
+        return step_within(name)
 
     def encode(self, value: object) -> str:
         """Return a value as text.
@@ -117,12 +131,15 @@ async def once(name: str, make: Callable[[], Awaitable[_T]]) -> _T:
     memos = current_memos.get()
     if not isinstance(memos, HandlerMemos):
         return await make()
-    known = memos.recall(f"once:{name}")
+    step = current_step.get()
+    memo = f"once:{step}/{name}" if step else f"once:{name}"
+    known = memos.recall(memo)
     if known is not None:
         await checkpoint()
         return cast("_T", memos.decode(known))
-    value = await make()
-    await memos.keep(f"once:{name}", memos.encode(value))
+    with memos.within(f"once:{name}"):
+        value = await make()
+    await memos.keep(memo, memos.encode(value))
     return value
 
 

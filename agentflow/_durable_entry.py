@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import anyio
 
+from agentflow._durable_counts import key_here
 from agentflow._durable_parts import (
     APPENDING,
     Notes,
@@ -187,14 +188,16 @@ class EntryEngine(Engine):
         """Return a stamped copy; the same at each attempt of a handler."""
         if parent is None:
             return super().stamp_root(event, parent, flow_id)
-        new_id = child_id(key_of(parent), self.notes_of(parent).emitted)
-        self.notes_of(parent).emitted += 1
+        counts = self.notes_of(parent).here()
+        new_id = child_id(key_here(key_of(parent)), counts.emitted)
+        counts.emitted += 1
         flow_id = flow_id or event.correlation_id or new_id
         return stamped(event, new_id, flow_id, parent.event.id)
 
     def next_child(self, delivery: Delivery, event: Event) -> str:
         """Return the flow id of the next flow that a handler starts with an event."""
-        own = child_id(key_of(delivery), self.notes_of(delivery).emitted)
+        emitted = self.notes_of(delivery).here().emitted
+        own = child_id(key_here(key_of(delivery)), emitted)
         return event.correlation_id or own
 
     def let_go(self, flow: FlowState, error: BaseException) -> None:
@@ -333,9 +336,10 @@ class EntryEngine(Engine):
             EncodingError: The event cannot be written.
         """
         key = key_of(delivery)
-        notes = self.notes_of(delivery)
-        children = self._children(delivery, key, [event], first=notes.emitted)
-        notes.emitted += 1
+        counts = self.notes_of(delivery).here()
+        named = key_here(key)
+        children = self._children(delivery, named, [event], first=counts.emitted)
+        counts.emitted += 1
         if delivery.root.flow.status == "open":
             entries, outputs = self._enter_all(delivery, children)
             first = delivery.__class__ is Delivery
@@ -357,7 +361,7 @@ class EntryEngine(Engine):
 
         Args:
             delivery: Whose handler it is.
-            key: How the journal calls it.
+            key: How the journal calls it, or the step of it that emits.
             events: What the handler emits.
             first: How many events it has emitted before.
 

@@ -10,6 +10,7 @@ from json import dumps, loads
 from typing import Any
 
 from agentflow._durable import DurableEngine
+from agentflow._durable_counts import named_here
 from agentflow._durable_parts import key_of
 from agentflow._errors import EncodingError
 from agentflow._memory import SharedWorkingMemory
@@ -69,8 +70,9 @@ class FactKeeper:
         if delivery is None:
             return True
         notes = self._engine.notes_of(delivery)
-        notes.changes += 1
-        return f"memory:{notes.changes}" not in notes.memos
+        counts = notes.here()
+        counts.changes += 1
+        return named_here("memory", counts.changes) not in notes.memos
 
     def changed(self, facts: Mapping[str, Any], names: Iterable[str]) -> None:
         """Put facts into the journal.
@@ -86,7 +88,8 @@ class FactKeeper:
         if delivery is None:
             self._engine.note(Remember(facts=changed))
             return
-        name = f"memory:{self._engine.notes_of(delivery).changes}"
+        notes = self._engine.notes_of(delivery)
+        name = named_here("memory", notes.here().changes)
         key = key_of(delivery)
-        self._engine.notes_of(delivery).memos[name] = ""
+        notes.memos[name] = ""
         self._engine.note(Remember(facts=changed, key=key, name=name))

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from agentflow._durable_counts import Counts
 from agentflow._errors import SessionError
 from agentflow._events import Event
 from agentflow._ledger import Delivery, FlowState, Root
@@ -39,16 +40,11 @@ APPENDING = _Appending()
 
 
 @attrs.define
-class Notes:
+class Notes(Counts):
     """What a delivery has besides its event, while its handler runs."""
 
-    emitted: int = 0
-    """How many events it has emitted so far."""
     is_settled: bool = False
     """Whether the journal has struck it out already."""
-    changes: int = 0
-    """How often it has changed the shared memory."""
-    waits: int = 0
     memos: dict[str, str] = attrs.field(factory=dict[str, str])
     rows: list[Row] = attrs.field(factory=list[Row])
 

@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from agentflow._durable import DurableEngine
+from agentflow._durable_counts import named_here
 from agentflow._durable_parts import key_of
 from agentflow._errors import JournalError
 from agentflow._events import Event
@@ -43,8 +44,9 @@ class Recall:
         engine = self._engine
         assert engine.link is not None
         notes = engine.notes_of(delivery)
-        notes.waits += 1
-        name = f"wait:{notes.waits}"
+        counts = notes.here()
+        counts.waits += 1
+        name = named_here("wait", counts.waits)
         key = key_of(delivery)
         engine.on_settled(key)  # a suspect that waits need not be waited for
         if name not in notes.memos:

@@ -223,10 +223,13 @@ class LLMCallFinished(LLMCallRecord):
 
     Attributes:
         duration: Seconds since it was asked, retries included.
-        attempts: How often it was asked.
-        usage: Tokens used, under the names of `agentflow.llm.Usage`.
+        attempts: How often it was asked; 0 for an answer from the journal.
+        usage: Tokens used, under the names of `agentflow.llm.Usage`; none for an answer
+            from the journal.
         stop: Why the model stopped, a value of `agentflow.llm.StopReason`.
         message: The answer, if content is recorded.
+        from_journal: Whether nobody was asked, since the answer had come before the
+            handler ran again.
     """
 
     duration: float
@@ -234,6 +237,7 @@ class LLMCallFinished(LLMCallRecord):
     usage: Mapping[str, int]
     stop: str
     message: object = None
+    from_journal: bool = False
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -295,10 +299,13 @@ class ToolCallFinished(ToolCallRecord):
     Attributes:
         duration: Seconds it took.
         result: The answer, if content is recorded.
+        from_journal: Whether the tool was not called, since it had been before the
+            handler ran again; the answer may then be that it failed.
     """
 
     duration: float
     result: object = None
+    from_journal: bool = False
 
 
 @attrs.frozen(kw_only=True, slots=False)

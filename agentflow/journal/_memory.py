@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from agentflow._durable_counts import OF_ATTEMPT
 from agentflow._steps import (
     Answer,
     Append,
@@ -356,6 +357,8 @@ class MemoryStore:
         for delivery in dead:
             delivery.is_dead = delivery.suspect = delivery.recovered = False
             delivery.attempt, delivery.due, delivery.crashes = 1, 0.0, 0
+            for name in [n for n in delivery.memos if n.startswith(OF_ATTEMPT)]:
+                del delivery.memos[name]
         if dead:
             row = self.books.flows[flow]
             row.status, row.reason, row.ended = "open", "", None

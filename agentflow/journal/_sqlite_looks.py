@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from json import dumps
 from math import inf
 
+from agentflow._durable_counts import OF_ATTEMPT
 from agentflow._steps import DeadLetter, Entry, Failure, Key, StoredFlow
 from agentflow.journal import _schema as sql
 from agentflow.journal._sqlite import Connection, Database
@@ -81,6 +82,11 @@ class SQLiteLooks:
                 (flow,),
             ).rowcount
             if count:
+                self.db.execute(
+                    f"DELETE FROM agentflow_memos WHERE {sql.OF_FLOW_ID} "  # noqa: S608 -- ours
+                    "AND name GLOB ?",
+                    (flow, f"{OF_ATTEMPT}*"),
+                )
                 self.db.execute(
                     "UPDATE agentflow_flows SET status = 'open', reason = '', "
                     "ended = NULL, open = open + ? WHERE id = ?",

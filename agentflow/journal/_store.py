@@ -68,7 +68,10 @@ class Store(Protocol):
         ...
 
     def retry(self, flow: str) -> int:
-        """Make the dead letters of a flow open again; return how many."""
+        """Make the dead letters of a flow open again; return how many.
+
+        They begin with their first attempt: memos of an attempt (`OF_ATTEMPT`) go.
+        """
         ...
 
     def drop(self, flow: str) -> int:

@@ -46,6 +46,9 @@ class LLMBroker:
     Entered as a context manager it keeps its connections between calls and closes them at
     the end; it works without, too.
 
+    In a session with a journal, what a handler was answered is kept with its event: when it
+    runs again after a crash, the same questions get the same answers, and nobody is asked.
+
     Args:
         model: "PROVIDER:MODEL", as in "openai:…", "anthropic:…", "gemini:…", "groq:…"; a
             plain name is a model of the Ollama at http://localhost:11434. With

@@ -9,8 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
-JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-"""Any JSON value."""
+from agentflow._lenient import JSON as JSON  # noqa: PLC0414 -- one of ours, too
 
 JSONObject: TypeAlias = dict[str, JSON]
 """A JSON object."""
@@ -55,11 +54,18 @@ def loads(data: bytes | str) -> JSON:
 
 def dumps(value: object) -> str:
     """Write a JSON value compactly, as ASCII, so that lone surrogates survive."""
-    return json.dumps(value, separators=(",", ":"), default=_plain)
+    return json.dumps(value, separators=(",", ":"), default=plain_mapping)
 
 
-def _plain(value: object) -> object:
-    """Let frozen mappings through, which json does not know."""
+def plain_mapping(value: object) -> object:
+    """Let frozen mappings through, which json does not know.
+
+    Returns:
+        A dict.
+
+    Raises:
+        TypeError: It is no mapping.
+    """
     if isinstance(value, Mapping):
         return dict(value)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 from agentflow._memory import SharedWorkingMemory
 from agentflow.llm._agent import BaseAsyncLLMAgent
 from agentflow.llm._broker import LLMBroker, Messages
+from agentflow.llm._kept import settled
 from agentflow.llm._messages import LLMMessage, Role, as_conversation
 from agentflow.llm._objects import ObjectModel
 from agentflow.llm._tools import ToolLike
@@ -85,16 +86,18 @@ class BaseAsyncLLMAgentWithMemory(BaseAsyncLLMAgent[R], Generic[R]):
             nothing new is remembered.
         """
         memory = self.shared_working_memory if self.memory is None else self.memory
-        known = json.dumps(
-            memory.get_working_memory(), indent=1, ensure_ascii=False, default=str
-        )
+        told = LLMMessage(role=Role.SYSTEM, content=self.behaviour)
+        question = as_conversation(prompt)
+        # A handler that runs again may have changed what is remembered, and must not ask
+        # another question for that.
+        known = await settled("memory", (told, *question), lambda: _as_text(memory))
         words = f"This is what you remember:\n{known}\n\n{_NOTE}"
         if self.instructions:
             words += f"\n\n{self.instructions}"
         messages = (
-            LLMMessage(role=Role.SYSTEM, content=self.behaviour),
+            told,
             LLMMessage(content=words),
-            *as_conversation(prompt),
+            *question,
         )
         given = await self.llm.generate_object(
             messages, self._with_memory, tools=self.tools
@@ -103,6 +106,12 @@ class BaseAsyncLLMAgentWithMemory(BaseAsyncLLMAgent[R], Generic[R]):
         if facts:
             memory.merge_to_working_memory(facts)
         return cast("R", given.answer)
+
+
+def _as_text(memory: SharedWorkingMemory) -> str:
+    """Return what is remembered as text."""
+    facts = memory.get_working_memory()
+    return json.dumps(facts, indent=1, ensure_ascii=False, default=str)
 
 
 def _with_memory(response_model: type[object] | None) -> type[Any]:

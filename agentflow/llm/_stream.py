@@ -5,7 +5,7 @@ is counted against the limits that hold, and told to the session's recorder.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import attrs
 
 from agentflow.llm._errors import IncompleteStream, MalformedAnswer, ToolFailed
 from agentflow.llm._gateway import Answer, Gateway
+from agentflow.llm._kept import KeptReply, Recalled
 from agentflow.llm._limits import (
     Price,
     UsageLimit,
@@ -96,6 +97,7 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
         self._stack = stack
         self._answer: Answer | None = None
         self._told: ToldCall
+        self._kept: KeptReply | None = None
         self._counted: tuple[UsageLimit, ...] = ()
         self._last = Usage()
         self._turn: Turn = Turn(messages=request.messages)
@@ -178,10 +180,13 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
 
     async def _end_exchange(self, answer: Answer, reply: Reply) -> None:
         """Close the exchange whose reply has come, and count it."""
-        self._told.finished(reply, attempts_of(answer))
+        is_new = not isinstance(answer, Recalled)
+        self._told.finished(reply, attempts_of(answer), from_journal=not is_new)
         self._last = reply.usage
         self._answer = None
         cost = self._count(reply)
+        if is_new and self._kept is not None:
+            await self._kept.keep(reply)
         await self._stack.aclose()
         for limit in self._counted:
             limit.check_cost(cost, provider=self._means.gateway.name)
@@ -196,14 +201,18 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
         gateway = means.gateway
         self._told = ToldCall(request, gateway.name, content=means.records_content)
         self._stack.callback(self._told.close)
+        self._kept = KeptReply.to(request, gateway.name)
+        answer: Answer | None = self._kept.recall() if self._kept else None
         try:
-            answer = await self._stack.enter_async_context(gateway.stream(request))
+            if answer is None:
+                stream = gateway.stream(request)
+                answer = await self._stack.enter_async_context(stream)
         except Exception as error:
             self._failed(error, 1)
             raise
         if self._whole:
             give_whole(answer)
-        return answer
+        return answer  # noqa: ASYNC910 -- which comes in, if it had come before
 
     def _failed(self, error: Exception, attempts: int) -> None:
         """Tell of an error, and count what is known of an answer that broke off."""
@@ -255,7 +264,7 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
         async def call_one(index: int, call: ToolCall) -> None:
             async with limiter:
                 try:
-                    results[index] = await self._call_tool(call)
+                    results[index] = await self._call_tool(index, call)
                 except ToolFailed as error:
                     failures.append(error)
                     group.cancel_scope.cancel(f"tool {call.name!r} ended the turn")
@@ -268,15 +277,23 @@ class ReplyStream(AsyncIterator[Delta | Reply]):
             raise failures[0]
         return [results[index] for index in range(len(calls))]
 
-    async def _call_tool(self, call: ToolCall) -> ToolResult:
-        """Call one tool, and tell of it."""
+    async def _call_tool(self, index: int, call: ToolCall) -> ToolResult:
+        """Call one tool, unless it has been before the handler ran again; tell of it."""
         content = self._means.records_content
+        kept = self._kept.result(index, call) if self._kept else None
         with ToldTool(call, self._told.id, content=content) as told:
-            result, error = await self._answer_of(call)
+            known = None if kept is None else kept.recall()
+            if known is not None:
+                told.finished(known, from_journal=True)
+                return known  # noqa: ASYNC910 -- its task was just started
+            with nullcontext() if kept is None else kept.step():
+                result, error = await self._answer_of(call)
             if error is None:
                 told.finished(result)
             else:
                 told.failed(error)
+            if kept is not None:
+                await kept.keep(result)
             return result
 
     async def _answer_of(self, call: ToolCall) -> tuple[ToolResult, Exception | None]:

@@ -24,7 +24,7 @@ from agentflow._records import (
     ToolCallStarted,
 )
 from agentflow.llm._messages import ToolCall, ToolResult
-from agentflow.llm._reply import Reply
+from agentflow.llm._reply import Reply, Usage
 from agentflow.llm._request import Request
 
 _new_id = IdSource()
@@ -90,12 +90,15 @@ class ToldCall:
             )
         )
 
-    def finished(self, reply: Reply, attempts: int) -> None:
-        """Tell of the answer."""
+    def finished(
+        self, reply: Reply, attempts: int, *, from_journal: bool = False
+    ) -> None:
+        """Tell of the answer; one that was kept has used nothing."""
         listener, self._listener = self._listener, None
         if listener is not None:
             now = anyio.current_time()
-            usage: dict[str, int] = attrs.asdict(reply.usage)
+            used = Usage() if from_journal else reply.usage
+            usage: dict[str, int] = attrs.asdict(used)
             listener.teller.tell(
                 LLMCallFinished(
                     time=now,
@@ -108,6 +111,7 @@ class ToldCall:
                     usage=usage,
                     stop=reply.stop.value,
                     message=reply.message if self._content else None,
+                    from_journal=from_journal,
                 )
             )
 
@@ -202,8 +206,8 @@ class ToldTool:
                 )
             )
 
-    def finished(self, result: ToolResult) -> None:
-        """Tell of the answer."""
+    def finished(self, result: ToolResult, *, from_journal: bool = False) -> None:
+        """Tell of the answer, or of that of a call that was made before."""
         listener, self._listener = self._listener, None
         if listener is not None:
             now = anyio.current_time()
@@ -216,6 +220,7 @@ class ToldTool:
                     tool_call=self._request.id,
                     duration=now - self._since,
                     result=result if self._content else None,
+                    from_journal=from_journal,
                 )
             )
 

@@ -318,6 +318,8 @@ class OpenTelemetryObserver:
             call.fail(record.error)
         elif isinstance(record, LLMCallFinished):
             call.attributes["agentflow.attempts"] = record.attempts
+            if record.from_journal:
+                call.attributes["agentflow.from_journal"] = True
             _answer(call, record)
             call.stop()
         else:
@@ -344,6 +346,8 @@ class OpenTelemetryObserver:
         if isinstance(record, ToolCallFailed):
             tool.fail(record.error)
         elif isinstance(record, ToolCallFinished):
+            if record.from_journal:
+                tool.attributes["agentflow.from_journal"] = True
             if tool.should_capture_content and record.result is not None:
                 tool.tool_result = _text_of(_plain(record.result).get("content"))
             tool.stop()

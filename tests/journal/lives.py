@@ -1,6 +1,6 @@
 """What the tests of durable sessions share."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -77,3 +77,25 @@ def named(name: str) -> Collector:
     collector = Collector()
     collector.name = name
     return collector
+
+
+class Cutting:
+    """A handler that is cut off the first time it comes to its end."""
+
+    name = "cutting"
+
+    def __init__(self, work: Callable[[], Awaitable[object]]) -> None:
+        self.work = work
+        self.given: list[Any] = []
+
+    async def __call__(self, event: Ping) -> None:
+        self.given.append(await self.work())
+        if len(self.given) == 1:
+            await anyio.sleep_forever()
+
+    async def run_twice(self, journal: Journal, **options: Any) -> list[Any]:
+        """Cut it off after its work, and run it again; return what it got each time."""
+        router = Router({Ping: [self]})
+        await live_shortly(router, journal, Ping(source="x"))
+        await finish(router, journal, **options)
+        return self.given

@@ -18,6 +18,7 @@ from agentflow._steps import (
     Join,
     Joined,
     Key,
+    Memo,
     Start,
 )
 from agentflow.journal._matching import complete_set
@@ -85,6 +86,26 @@ def test_only_three_crashes_alone_make_a_dead_letter(store: AnyStore) -> None:
     assert {letter.key.agent for letter in store.dead_letters()} == {"bad", "good"}
     assert store.retry("f") == 2
     assert store.open(10.0).open == 3
+
+
+def test_a_dead_letter_keeps_its_memos_but_those_of_an_attempt(store: AnyStore) -> None:
+    """(J18) When it is opened again it begins with its first attempt."""
+    owner = store.open(0.0).owner
+    key, other = Key("f", "e", "a"), Key("g", "e2", "a")
+    for flow, event in (("f", "e"), ("g", "e2")):
+        store.apply(owner, [Append(entries=(entry(event, "a", flow=flow),))], 0.0)
+    names = ("attempt:1:x", "once:attempt:1")
+    memos = [Memo(key=k, name=n, value="1") for k in (key, other) for n in names]
+    store.apply(owner, memos, 0.0)
+    store.apply(owner, [Cut(flow="f", status="failed", reason="no", by=key)], 1.0)
+    assert store.retry("f") == 1
+    owner = store.open(2.0).owner
+    (answer,) = store.apply(owner, [Claim(limit=9)], 2.0)
+    assert isinstance(answer, Claimed)
+    kept = {
+        stored.key: [name for name, _ in stored.memos] for stored in answer.deliveries
+    }
+    assert kept == {key: ["once:attempt:1"], other: list(names)}
 
 
 def test_a_flow_that_is_over_can_be_dropped(store: AnyStore) -> None:

@@ -32,6 +32,7 @@ from agentflow import (
     TerminateEvent,
 )
 from agentflow.abc import Observer
+from agentflow.journal import MemoryJournal
 from agentflow.llm import (
     ImagePart,
     LLMBroker,
@@ -54,6 +55,7 @@ from tests.fakes import (
     forever,
     router_of,
 )
+from tests.journal.lives import Cutting
 from tests.tracing.otlp import Receiver, Span, forest_in, forest_of, running_receiver
 
 
@@ -355,6 +357,20 @@ async def test_calls_of_models_and_tools_stand_below_their_handler(
         "gen_ai.invoke_agent.duration",
         "gen_ai.invoke_workflow.duration",
     }
+
+
+async def test_answers_from_the_journal_are_marked_as_such(
+    telemetry: Telemetry,
+) -> None:
+    """(T1, J18) And count no tokens a second time."""
+    llm = LLMBroker("m-1", gateway=ScriptedGateway([calling(6), "42"]))
+    handler = Cutting(lambda: llm.generate("Six times seven?", tools=[multiply]))
+    await handler.run_twice(MemoryJournal(), tracer=telemetry.observer)
+    spans = [s for s in telemetry.flush() if "agentflow.from_journal" in s.attributes]
+    chats = [s for s in spans if s.name == "chat m-1"]
+    assert [s.attributes["agentflow.attempts"] for s in chats] == [0, 0]
+    assert not any(s.attributes["gen_ai.usage.input_tokens"] for s in chats)
+    assert len(spans) == 3
 
 
 @pytest.fixture
