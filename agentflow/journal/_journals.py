@@ -19,6 +19,7 @@ from agentflow.journal._link import Means, open_link
 from agentflow.journal._memory import MemoryStore
 from agentflow.journal._sqlite import Synchronous
 from agentflow.journal._sqlite_store import SQLiteStore
+from agentflow.journal._tidying import Tidying
 
 _T = TypeVar("_T")
 
@@ -166,17 +167,15 @@ class SQLiteJournal:
     @asynccontextmanager
     async def _connect(self) -> AsyncGenerator[Link]:
         async with open_writer() as writer, self._opened(writer) as store:
-            tidy = partial(self._retain, store)
-            await writer.call(tidy)
-            means = Means(call=writer.call, clock=time, tidy=tidy)
+            tidy = Tidying(store, keep=self._keep, max_size=self._max_size, clock=time)
+            means = Means(
+                call=writer.call,
+                clock=time,
+                tidy=tidy,
+                is_untidy=await writer.call(tidy),
+            )
             async with open_link(store, means) as link:
                 yield link
-
-    def _retain(self, store: SQLiteStore) -> None:
-        if self._keep is not None:
-            store.prune(time() - self._keep)
-        if self._max_size is not None:
-            store.shrink(self._max_size)
 
     @asynccontextmanager
     async def _opened(

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
@@ -51,12 +52,15 @@ class Means:
     Attributes:
         call: Calls a blocking function; in a thread, unless time is simulated.
         clock: The Unix time in seconds.
-        tidy: Clears away what need not be kept any more; called now and then.
+        tidy: Clears away a little of what need not be kept any more, and returns whether
+            there is more; called now and then.
+        is_untidy: Whether there is more from the beginning.
     """
 
     call: Callable[[Callable[[], Any]], Awaitable[Any]]
     clock: Callable[[], float]
     tidy: Callable[[], object] = int
+    is_untidy: bool = False
 
 
 class StoreLink:
@@ -79,7 +83,7 @@ class StoreLink:
         self._last = 0
         """How many steps were in the last batch."""
         self._is_closing = False
-        self._tidied = means.clock()
+        self._tidied = -inf if means.is_untidy else means.clock()
 
     def now(self) -> float:
         """Return the Unix time in seconds."""
@@ -186,7 +190,12 @@ class StoreLink:
             told(answer)
         if now - self._tidied > TIDY_EVERY:
             self._tidied = now
-            await self._call(self._means.tidy)
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Clear away a little; more of it after the next batch, if there is more."""
+        if await self._call(self._means.tidy):
+            self._tidied = -inf
 
     def _fail(self, batch: Batch, error: JournalError) -> None:
         self.error = error

@@ -194,5 +194,5 @@ SELECT no FROM agentflow_flows AS f
 WHERE ended IS NOT NULL AND ended < ? AND (status <> 'failed' OR NOT EXISTS (
     SELECT 1 FROM agentflow_events AS e
     JOIN agentflow_deliveries AS d ON d.event = e.seq WHERE e.flow = f.no
-)) ORDER BY ended
+))
 """

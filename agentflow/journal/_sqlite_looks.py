@@ -9,6 +9,7 @@ from agentflow._steps import DeadLetter, Entry, Failure, Key, StoredFlow
 from agentflow.journal import _schema as sql
 from agentflow.journal._sqlite import Connection, Database
 
+_SIZES = ("page_count", "freelist_count", "page_size")
 _FIELDS = ("id", "status", "reason", "open", "events", "started", "ended", "deadline")
 
 
@@ -105,38 +106,63 @@ class SQLiteLooks:
 
     def prune(self, before: float) -> int:
         """Forget flows that were over before a time; see `Store`."""
-        with self._files.transaction():
-            over = self.db.execute(sql.OVER, (before,)).fetchall()
-            self._forget(over)
-        return len(over)
+        return self.forget(self.over(before), before)
 
-    def shrink(self, size: int) -> int:
-        """Forget flows that are over, the oldest first, until the file is small enough.
+    def over(self, before: float, most: int = -1) -> list[int]:
+        """Return the numbers of flows that are over and have no dead letters.
 
         Args:
-            size: How many bytes may be in use, dead letters and open flows included.
+            before: Only those that were over before this time.
+            most: How many at most; any number if it is negative.
+        """
+        rows = self.db.execute(f"{sql.OVER} LIMIT ?", (before, most)).fetchall()
+        return [no for (no,) in rows]
+
+    def oldest(self, most: int) -> list[int]:
+        """Return the tenth of the flows that are over which was over first.
+
+        Args:
+            most: How many to take the tenth of, at most.
+        """
+        rows = self.db.execute(f"{sql.OVER} ORDER BY ended LIMIT ?", (inf, most))
+        found = [no for (no,) in rows.fetchall()]
+        return found[: len(found) // 10 + 1]
+
+    def forget(self, flows: Sequence[int], before: float = inf) -> int:
+        """Forget flows, but not those that go on by now.
+
+        Args:
+            flows: Their numbers, as `over` or `oldest` had them.
+            before: Only those that were over before this time.
 
         Returns:
-            How many flows were forgotten.
+            How many were forgotten.
         """
-        count = 0
-        while self._size() > size:
-            with self._files.transaction():
-                over = self.db.execute(sql.OVER, (inf,)).fetchall()
-                oldest = over[: len(over) // 10 + 1]
-                self._forget(oldest)
-            if not oldest:
-                break
-            count += len(oldest)
-        self.db.execute("PRAGMA incremental_vacuum").fetchall()
-        return count
+        with self._files.transaction():
+            chosen = f"{sql.OVER} AND no IN (SELECT value FROM json_each(?))"  # noqa: S608 -- ours
+            found = self.db.execute(chosen, (before, dumps(flows))).fetchall()
+            self._forget(found)
+        return len(found)
 
-    def _size(self) -> int:
-        pages, free, size = (
-            int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+    def size(self) -> int:
+        """Return how many bytes of the file are in use."""
+        pages, free, size = (self._pragma(name) for name in _SIZES)
         return (pages - free) * size
+
+    def vacuum(self, most: int) -> bool:
+        """Give back space that is not in use to the file system.
+
+        Args:
+            most: How many pages at most.
+
+        Returns:
+            Whether there is more.
+        """
+        self.db.execute(f"PRAGMA incremental_vacuum({most:d})").fetchall()
+        return self._pragma("freelist_count") > 0
+
+    def _pragma(self, name: str) -> int:
+        return int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def _forget(self, flows: Sequence[tuple[int]]) -> int:
         """Forget flows by their numbers; return how many dead letters they had."""

@@ -18,6 +18,7 @@ from agentflow._steps import Append, Commit, Done, Entry, Key, Row
 from agentflow.journal import SQLiteJournal
 from agentflow.journal._schema import VERSION
 from agentflow.journal._sqlite_store import SQLiteStore
+from agentflow.journal._tidying import Tidying
 from tests.fakes import Collector, Ping, forever, router_of
 from tests.journal.lives import finish, finish_one, live_shortly, named
 
@@ -161,14 +162,79 @@ def test_old_flows_are_dropped_by_age_and_by_size(tmp_path: Path) -> None:
         step = Append(entries=(entry(f"f{n:02}", *agents, size=4000),))
         store.apply(owner, [step], float(n))
     assert store.prune(10.0) == 9
-    before = store._size()
-    assert store.shrink(before // 2) > 10
-    assert store._size() <= before // 2
+    before = store.size()
+    tidy(store, max_size=before // 2)
+    assert store.size() <= before // 2
     left = [flow.id for flow in store.flows()]
     assert left[0] == "f00"
     assert left[-1] == "f59"
-    assert store.shrink(0) == len(left) - 1
+    assert len(left) > 10
+    tidy(store, max_size=0)
+    assert [flow.id for flow in store.flows()] == ["f00"]
     store.shut()
+
+
+def tidy(
+    store: SQLiteStore, *, keep: float | None = None, max_size: int | None = None
+) -> list[int]:
+    """Clear a store at the time 1; return how many flows it had after each piece."""
+    tidying = Tidying(store, keep=keep, max_size=max_size, clock=lambda: 1.0)
+    left = [len(store.flows())]
+    while tidying():
+        left.append(len(store.flows()))
+    return left
+
+
+def test_a_flow_that_goes_on_while_others_are_cleared_stays(tmp_path: Path) -> None:
+    """(J17) It was over when the flows to drop were looked for."""
+    store = SQLiteStore(str(tmp_path / "run.db"))
+    owner = store.open(0).owner
+    steps = [Append(entries=(entry(f"f{n:04}"),)) for n in range(400)]
+    store.apply(owner, steps, 0.0)
+    tidying = Tidying(store, keep=0, max_size=None, clock=lambda: 1.0)
+    assert tidying()
+    (*_, open_again, over_again) = [flow.id for flow in store.flows()]
+    for flow, agents in ((open_again, ("a",)), (over_again, ())):
+        again = attrs.evolve(entry(f"{flow}+", *agents), flow=flow)
+        store.apply(owner, [Append(entries=(again,))], 2.0)
+    assert tidying()
+    assert not tidying()
+    assert {flow.id for flow in store.flows()} == {open_again, over_again}
+    store.shut()
+
+
+def test_a_journal_is_cleared_a_little_at_a_time(tmp_path: Path) -> None:
+    """(J17) So that nothing waits long, and the log stays small; the file shrinks too."""
+    path = tmp_path / "run.db"
+    store = SQLiteStore(str(path))
+    owner = store.open(0).owner
+    steps = [Append(entries=(entry(f"f{n:04}", size=2000),)) for n in range(1000)]
+    store.apply(owner, steps, 0.0)
+    assert tidy(store, keep=0) == [1000, 800, 600, 400, 200, 0]
+    store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    full = path.stat().st_size
+    assert set(tidy(store, max_size=0)) == {0}
+    store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert path.stat().st_size < full // 10
+    store.shut()
+
+
+async def test_a_session_clears_its_journal_while_it_works(tmp_path: Path) -> None:
+    """(J17) Piece by piece, until nothing old is left."""
+    path = tmp_path / "run.db"
+    store = SQLiteStore(str(path))
+    owner = store.open(0).owner
+    steps = [Append(entries=(entry(f"f{n:04}"),)) for n in range(900)]
+    store.apply(owner, steps, 0.0)
+    store.close(owner)
+    store.shut()
+    journal = SQLiteJournal(path, keep=60)
+    router = router_of((Ping, Collector()))
+    async with AsyncDispatcher(router, journal=journal) as dispatcher:
+        assert len(await journal.flows()) <= 700
+        for _ in range(4):
+            await dispatcher.send(Ping(source="x"))
+    assert len(await journal.flows()) == 4
 
 
 async def test_a_session_drops_old_flows_when_it_begins_and_later(
