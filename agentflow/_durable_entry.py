@@ -7,7 +7,6 @@ from typing import Any, TypeAlias, TypeVar
 
 import anyio
 
-from agentflow._durable_counts import key_here
 from agentflow._durable_parts import (
     APPENDING,
     Notes,
@@ -16,6 +15,7 @@ from agentflow._durable_parts import (
     check_flow_open,
     key_of,
     nothing,
+    place_of,
 )
 from agentflow._engine import Engine
 from agentflow._errors import (
@@ -189,16 +189,15 @@ class EntryEngine(Engine):
         if parent is None:
             return super().stamp_root(event, parent, flow_id)
         counts = self.notes_of(parent).here()
-        new_id = child_id(key_here(key_of(parent)), counts.emitted)
+        new_id = child_id(place_of(parent), counts.emitted)
         counts.emitted += 1
-        flow_id = flow_id or event.correlation_id or new_id
-        return stamped(event, new_id, flow_id, parent.event.id)
+        flow = flow_id or event.correlation_id or new_id
+        return stamped(event, new_id, flow, parent.event.id)
 
     def next_child(self, delivery: Delivery, event: Event) -> str:
         """Return the flow id of the next flow that a handler starts with an event."""
-        emitted = self.notes_of(delivery).here().emitted
-        own = child_id(key_here(key_of(delivery)), emitted)
-        return event.correlation_id or own
+        n = self.notes_of(delivery).here().emitted
+        return event.correlation_id or child_id(place_of(delivery), n)
 
     def let_go(self, flow: FlowState, error: BaseException) -> None:
         """Only stop a flow whose owner's block was cancelled: the journal keeps it.
@@ -337,22 +336,20 @@ class EntryEngine(Engine):
         """
         key = key_of(delivery)
         counts = self.notes_of(delivery).here()
-        named = key_here(key)
-        children = self._children(delivery, named, [event], first=counts.emitted)
+        place, first = place_of(delivery), counts.emitted
+        children = self._children(delivery, place, [event], first=first)
         counts.emitted += 1
         if delivery.root.flow.status == "open":
             entries, outputs = self._enter_all(delivery, children)
-            first = delivery.__class__ is Delivery
             self._submit(
-                Append(entries=entries, by=key, fresh=first),
+                Append(entries=entries, by=key, fresh=delivery.__class__ is Delivery),
                 partial(self._appended, outputs, told),
             )
             for output in outputs:
                 self._end_if_told(output.event, output.root.flow)
         elif told is not None:
             told(False)
-        (child, _, _) = children[0]
-        return child  # type: ignore[return-value]  # a copy of the event
+        return children[0][0]  # type: ignore[return-value]  # a copy of the event
 
     def _children(
         self, delivery: Delivery, key: Key, events: Sequence[Event], *, first: int

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from agentflow._durable_counts import Counts
+from agentflow._durable_counts import Counts, key_here
 from agentflow._errors import SessionError
 from agentflow._events import Event
 from agentflow._ledger import Delivery, FlowState, Root
@@ -69,6 +69,11 @@ def key_of(delivery: Delivery) -> Key:
     """Return how the journal calls a delivery."""
     flow = delivery.root.flow.correlation_id
     return Key._make((flow, delivery.event.id, delivery.target.name))
+
+
+def place_of(delivery: Delivery) -> Key:
+    """Return what stands in the ids of what a handler emits: the delivery, or a step."""
+    return key_here(key_of(delivery))
 
 
 def check_flow_open(flow: FlowState) -> None:
