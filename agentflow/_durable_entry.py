@@ -13,13 +13,13 @@ from agentflow._durable_parts import (
     Output,
     RetryLater,
     check_flow_open,
+    check_room,
     key_of,
     nothing,
     place_of,
 )
 from agentflow._engine import Engine
 from agentflow._errors import (
-    FlowBudgetExceeded,
     HandlerReturnError,
     JournalError,
     SessionError,
@@ -283,7 +283,7 @@ class EntryEngine(Engine):
         known = self.ledger.flows.get(event.correlation_id or "")
         if known is not None:
             check_flow_open(known)
-            self._check_room(known, 1)
+            check_room(known, 1, self._budget)
         targets = self.switchboard.targets(event)
         entry = self._pack(event, targets)
         flow = self.flow_of(event.correlation_id or "")
@@ -373,7 +373,7 @@ class EntryEngine(Engine):
         for event in events:
             if not isinstance(event, Event):
                 raise HandlerReturnError(no_event(delivery, event))
-        self._check_room(delivery.root.flow, len(events))
+        check_room(delivery.root.flow, len(events), self._budget)
         children: list[Child] = []
         for index, event in enumerate(events, first):
             flow = event.correlation_id or own
@@ -415,14 +415,6 @@ class EntryEngine(Engine):
             entries.append(entry)
             outputs.append(Output(child, root, targets))
         return tuple(entries), outputs
-
-    def _check_room(self, flow: FlowState, count: int) -> None:
-        if flow.events + count > self._budget:
-            raise FlowBudgetExceeded(
-                f"flow {flow.correlation_id} has accepted {flow.events} events, and the "
-                f"next {count} are more than it may; if its agents do not run in "
-                "a circle, raise max_events_per_flow"
-            )
 
     def _pack(self, event: Event, targets: tuple[Target, ...]) -> Entry:
         names = self._names_of.get(targets)

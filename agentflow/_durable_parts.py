@@ -7,7 +7,7 @@ from typing import Any, Final
 import attrs
 
 from agentflow._durable_counts import Counts, key_here
-from agentflow._errors import SessionError
+from agentflow._errors import FlowBudgetExceeded, SessionError
 from agentflow._events import Event
 from agentflow._ledger import Delivery, FlowState, Root
 from agentflow._steps import Key, Row
@@ -86,6 +86,20 @@ def check_flow_open(flow: FlowState) -> None:
         raise SessionError(
             f"flow {flow.correlation_id} takes no more events: it was {flow.status} "
             f"({flow.reason})"
+        )
+
+
+def check_room(flow: FlowState, count: int, budget: float) -> None:
+    """Refuse more events than a flow may accept.
+
+    Raises:
+        FlowBudgetExceeded: They are.
+    """
+    if flow.events + count > budget:
+        raise FlowBudgetExceeded(
+            f"flow {flow.correlation_id} has accepted {flow.events} events, and the "
+            f"next {count} are more than it may; if its agents do not run in "
+            "a circle, raise max_events_per_flow"
         )
 
 
