@@ -19,10 +19,32 @@ COMMANDS = {
         "Show a trace as a web page: flows, agents over time, causes, messages, errors."
     ),
     "graph": "Draw which agents take and emit which events, or check that it adds up.",
+    "journal list": (
+        "List the flows of a journal: those that are open first, then the newest."
+    ),
+    "journal dead": (
+        "List the dead letters: deliveries that failed for good, with their history."
+    ),
+    "journal show": (
+        "Show a flow: its events in order, who got them, what is open, and what failed."
+    ),
+    "journal retry": (
+        "Open the dead letters of flows again, for the session that comes next."
+    ),
+    "journal drop": "Forget flows that are over, with their dead letters.",
+    "journal check": "Look whether a journal is sound and its counters are right.",
+    "journal backup": "Copy a journal to another file, also while a session has it.",
 }
 """What each says first in its docstring, so that listing them imports none of them.
 
-Each is a function of its name in a file of its own."""
+Each is a function of its name, and those of a group are together in a file of its name."""
+
+GROUPS = {
+    "journal": (
+        "Look into the journal of durable sessions, and retry or drop what failed."
+    ),
+}
+"""What is said of commands that are grouped under one word."""
 
 
 def find_command(arguments: Sequence[str]) -> Callable[[], object]:
@@ -47,9 +69,15 @@ def find_command(arguments: Sequence[str]) -> Callable[[], object]:
         default_parameter=Parameter(negative=(), show_default=_shown),
         help_format="markdown",
     )
+    groups = {name: App(name=name, help=text) for name, text in GROUPS.items()}
+    for group in groups.values():
+        app.command(group)
     for name, summary in COMMANDS.items():
-        told = None if name in arguments[:1] else summary
-        app.command(f"agentflow.cli._{name}:{name}", name=name, help=told)
+        words = name.split()
+        file, last = words[0], words[-1]
+        told = None if words == list(arguments[: len(words)]) else summary
+        target = f"agentflow.cli._{file}:{'_'.join(words)}"
+        groups.get(file, app).command(target, name=last, help=told)
     # A dash alone would be an option; it stands for standard input.
     tokens = [STANDARD_INPUT if word == "-" else word for word in arguments]
     try:

@@ -5,6 +5,7 @@ General layout:
 - `_journals`: what users name; `_link`: group commit, over any store
 - stores, which take the steps of ``agentflow._steps``: `_memory` and, on SQLite,
   `_sqlite_store` of `_sqlite_owners`, `_sqlite_steps` and `_sqlite_looks`
+- `_sqlite_visit`: a file as others than its session see it; `_story`: one flow of it
 - the session's side is in the kernel: ``agentflow._durable`` and its neighbours
 
 docs/durable.md says what is promised.

@@ -3,11 +3,11 @@
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from time import time
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from agentflow._encoding import EventRegistry
@@ -19,6 +19,7 @@ from agentflow.journal._link import Means, open_link
 from agentflow.journal._memory import MemoryStore
 from agentflow.journal._sqlite import Synchronous
 from agentflow.journal._sqlite_store import SQLiteStore
+from agentflow.journal._sqlite_visit import SQLiteVisit, visiting
 from agentflow.journal._tidying import Tidying
 
 _T = TypeVar("_T")
@@ -178,15 +179,10 @@ class SQLiteJournal:
                 yield link
 
     @asynccontextmanager
-    async def _opened(
-        self, writer: Writer, *, exclusive: bool = True
-    ) -> AsyncGenerator[SQLiteStore]:
+    async def _opened(self, writer: Writer) -> AsyncGenerator[SQLiteStore]:
         store = await writer.call(
             lambda: SQLiteStore(
-                self.path,
-                synchronous=self._synchronous,
-                schema=self._schema,
-                exclusive=exclusive,
+                self.path, synchronous=self._synchronous, schema=self._schema
             )
         )
         try:
@@ -195,13 +191,22 @@ class SQLiteJournal:
             with anyio.CancelScope(shield=True):
                 await writer.call(store.shut)
 
-    async def _look(self, ask: Callable[[SQLiteStore], _T]) -> _T:
-        """Ask the file something, or do something to it, whoever else uses it."""
-        async with (
-            open_writer() as writer,
-            self._opened(writer, exclusive=False) as store,
-        ):
-            return await writer.call(partial(ask, store))
+    async def _visit(
+        self, look: Callable[[SQLiteVisit], _T], *, write: bool = False
+    ) -> _T:
+        def visited() -> _T:
+            with visiting(self.path, write=write) as visit:
+                return look(visit)
+
+        return await anyio.to_thread.run_sync(visited)
+
+    async def _visit_or(
+        self, empty: _T, look: Callable[[SQLiteVisit], _T], *, write: bool = False
+    ) -> _T:
+        """Look at the file; it is its first session that makes it."""
+        if await anyio.Path(self.path).exists():
+            return await self._visit(look, write=write)
+        return empty
 
     async def flows(self) -> list[StoredFlow]:
         """Return every flow the journal knows, the oldest first; also while it is in use.
@@ -212,7 +217,7 @@ class SQLiteJournal:
         Cancellation:
             Nothing has changed.
         """
-        return await self._look(SQLiteStore.flows)
+        return await self._visit_or([], SQLiteVisit.flows)
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the deliveries that failed for good, the oldest first.
@@ -223,7 +228,7 @@ class SQLiteJournal:
         Cancellation:
             Nothing has changed.
         """
-        return await self._look(SQLiteStore.dead_letters)
+        return await self._visit_or([], SQLiteVisit.dead_letters)
 
     async def retry(self, flow: str) -> int:
         """Make the dead letters of a flow open again, for the session that comes next.
@@ -240,7 +245,7 @@ class SQLiteJournal:
         Cancellation:
             It happens all the same.
         """
-        return await self._look(lambda store: store.retry(flow))
+        return await self._visit_or(0, lambda visit: visit.retry(flow), write=True)
 
     async def drop(self, flow: str) -> int:
         """Forget a flow that is over, with its dead letters.
@@ -257,7 +262,7 @@ class SQLiteJournal:
         Cancellation:
             It happens all the same.
         """
-        return await self._look(lambda store: store.drop(flow))
+        return await self._visit_or(0, lambda visit: visit.drop(flow), write=True)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the journal to another file; also while it is in use.
@@ -266,12 +271,12 @@ class SQLiteJournal:
             path: The copy; it is replaced.
 
         Raises:
-            JournalError: The copy cannot be written.
+            JournalError: There is no journal, or the copy cannot be written.
 
         Cancellation:
             It is seen through.
         """
-        await self._look(lambda store: store.backup(os.fspath(path)))
+        await self._visit(lambda visit: visit.backup(os.fspath(path)))
 
     async def check(self) -> list[str]:
         """Look whether the file is sound and its counters are right.
@@ -280,9 +285,9 @@ class SQLiteJournal:
             What is wrong, in words; nothing when all is well.
 
         Raises:
-            JournalError: The file cannot be read.
+            JournalError: There is no journal, or it cannot be read.
 
         Cancellation:
             Nothing has changed.
         """
-        return await self._look(SQLiteStore.check)
+        return await self._visit(SQLiteVisit.check)

@@ -8,6 +8,7 @@ only look at the journal do not need it.
 import sqlite3
 from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Literal
 
 from agentflow._errors import JournalError, JournalInUse
@@ -45,35 +46,81 @@ def translated(path: str) -> Generator[None]:
         raise JournalError(f"the journal {path} cannot be used: {error}") from error
 
 
-class Database:
-    """The connections of one SQLite journal.
+class Connected:
+    """A connection to an SQLite journal.
+
+    Args:
+        path: The file.
+        db: The connection.
+    """
+
+    def __init__(self, path: str, db: Connection) -> None:
+        self.path: str = path
+        self.db: Connection = db
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with translated(self.path):
+            self.db.close()
+
+    @contextmanager
+    def transaction(self, *, reads: bool = False) -> Generator[None]:
+        """Run a block as one transaction.
+
+        Args:
+            reads: It only reads, and sees the file as it was at one moment.
+
+        Raises:
+            JournalError: Nothing of it has happened.
+        """
+        with translated(self.path):
+            self.db.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def backup(self, path: str) -> None:
+        """Copy the file while it is in use.
+
+        Raises:
+            JournalError: The copy cannot be written.
+        """
+        copy = Path(path)
+        if copy.exists() and copy.samefile(self.path):
+            raise JournalError(f"{path} is the journal itself; name another file")
+        with translated(path), closing(sqlite3.connect(path)) as db:
+            self.db.backup(db)
+
+
+class Database(Connected):
+    """The connections of a session to its SQLite journal.
 
     Args:
         path: The file; ":memory:" for none.
         synchronous: How much is on disk when a batch is.
         schema: The user's tables.
-        exclusive: Whether to keep other sessions out.
 
     Raises:
         JournalInUse: Another session has the file.
         JournalError: It cannot be opened, is damaged, or has another version's format.
     """
 
-    def __init__(
-        self, path: str, *, synchronous: Synchronous, schema: str, exclusive: bool
-    ) -> None:
+    def __init__(self, path: str, *, synchronous: Synchronous, schema: str) -> None:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise JournalError(
                 f"SQLite {sqlite3.sqlite_version} is too old for a journal; it takes "
                 "3.38 or newer"
             )
         self._lock: sqlite3.Connection | None = None
-        self.path: str = path
         with translated(path):
-            if exclusive and path != ":memory:":
+            if path != ":memory:":
                 self._lock = _lock(path)
             try:
-                self.db: sqlite3.Connection = _open(path, synchronous, schema)
+                super().__init__(path, _open(path, synchronous, schema))
             except BaseException:
                 self._unlock()
                 raise
@@ -85,27 +132,9 @@ class Database:
     def close(self) -> None:
         """Let go of the file."""
         try:
-            with translated(self.path):
-                self.db.close()
+            super().close()
         finally:
             self._unlock()
-
-    @contextmanager
-    def transaction(self) -> Generator[None]:
-        """Run a block as one transaction.
-
-        Raises:
-            JournalError: Nothing of it has happened.
-        """
-        with translated(self.path):
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.db.execute("COMMIT")
-            except BaseException:
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
-                raise
 
     def user_rows(self, rows: Iterable[Row]) -> Exception | None:
         """Execute statements of the user's within the transaction, or none of them.
@@ -130,19 +159,90 @@ class Database:
         self.db.execute("RELEASE agentflow_rows")
         return None
 
-    def backup(self, path: str) -> None:
-        """Copy the file while it is in use.
 
-        Raises:
-            JournalError: The copy cannot be written.
-        """
-        with translated(path), closing(sqlite3.connect(path)) as copy:
-            self.db.backup(copy)
+class Existing(Connected):
+    """A journal that is there, for who looks at it or puts it right from outside.
+
+    Nothing is made, neither a file nor a table, and no session is kept out.
+
+    Args:
+        path: The file.
+        write: Whether it is to be changed; else it cannot be.
+
+    Raises:
+        JournalError: There is no such file, it is no journal, it cannot be read (or
+            written), or it was made by a newer version.
+    """
+
+    def __init__(self, path: str, *, write: bool = False) -> None:
+        if not Path(path).is_file():
+            raise JournalError(f"there is no journal {path}: no such file")
+        with translated(path):
+            db = _connect(path, "rw") if write else _look(path)
+            try:
+                _check_kind(db, path)
+                _check_version(db, path)
+                if write:
+                    db.execute("BEGIN IMMEDIATE")  # finds out whether it can be
+                    db.execute("ROLLBACK")
+            except BaseException:
+                db.close()
+                raise
+        super().__init__(path, db)
+
+
+def _connect(path: str, mode: str) -> Connection:
+    return sqlite3.connect(
+        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=5.0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _look(path: str) -> Connection:
+    """Open a file that is not to be changed."""
+    db = _connect(path, "ro")
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        db.close()
+        # Readers make a file beside it, which in this folder they may not. If there is no
+        # log beside it either, nobody writes it, and all there is stands in the file.
+        if Path(f"{path}-wal").exists():
+            raise
+        db = _connect(path, "ro&immutable=1")
+    return db
+
+
+def _check_kind(db: Connection, path: str) -> None:
+    found = db.execute(
+        "SELECT 1 FROM sqlite_master WHERE name = 'agentflow_flows'"
+    ).fetchone()
+    if found is None:
+        _check_version(db, path)
+        raise JournalError(f"{path} is no journal: it has none of its tables")
+
+
+def is_in_use(path: str) -> bool:
+    """Return whether a session has a journal."""
+    lock = f"{path}-lock"
+    if not Path(lock).exists():
+        return False
+    with closing(_connect(lock, "ro")) as db:
+        db.execute("PRAGMA busy_timeout = 0")
+        try:
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return False
 
 
 def _lock(path: str) -> sqlite3.Connection:
+    # Who asks whether a session has the file holds this one for a moment.
     db = sqlite3.connect(
-        f"{path}-lock", timeout=0, isolation_level=None, check_same_thread=False
+        f"{path}-lock", timeout=0.25, isolation_level=None, check_same_thread=False
     )
     try:
         db.execute("PRAGMA journal_mode = MEMORY")

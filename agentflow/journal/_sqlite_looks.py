@@ -5,9 +5,10 @@ from json import dumps
 from math import inf
 
 from agentflow._durable_counts import OF_ATTEMPT
+from agentflow._errors import JournalError
 from agentflow._steps import DeadLetter, Entry, Failure, Key, StoredFlow
 from agentflow.journal import _schema as sql
-from agentflow.journal._sqlite import Connection, Database
+from agentflow.journal._sqlite import Connected, Connection, translated
 
 _SIZES = ("page_count", "freelist_count", "page_size")
 _FIELDS = ("id", "status", "reason", "open", "events", "started", "ended", "deadline")
@@ -26,8 +27,8 @@ class SQLiteLooks:
         files: The file.
     """
 
-    def __init__(self, files: Database) -> None:
-        self._files = files
+    def __init__(self, files: Connected) -> None:
+        self._connected = files
         self.db: Connection = files.db
 
     def flows(self) -> list[StoredFlow]:
@@ -76,7 +77,7 @@ class SQLiteLooks:
 
     def retry(self, flow: str) -> int:
         """Make dead letters open again; see `Store`."""
-        with self._files.transaction():
+        with self._connected.transaction():
             count = self.db.execute(
                 "UPDATE agentflow_deliveries SET dead = 0, suspect = 0, recovered = 0, "  # noqa: S608 -- ours
                 f"attempt = 1, due = 0, crashes = 0 WHERE dead = 1 AND {sql.OF_FLOW_ID}",
@@ -97,7 +98,7 @@ class SQLiteLooks:
 
     def drop(self, flow: str) -> int:
         """Forget a flow that is not open; see `Store`."""
-        with self._files.transaction():
+        with self._connected.transaction():
             found = self.db.execute(
                 "SELECT no FROM agentflow_flows WHERE id = ? AND status <> 'open'",
                 (flow,),
@@ -138,7 +139,7 @@ class SQLiteLooks:
         Returns:
             How many were forgotten.
         """
-        with self._files.transaction():
+        with self._connected.transaction():
             chosen = f"{sql.OVER} AND no IN (SELECT value FROM json_each(?))"  # noqa: S608 -- ours
             found = self.db.execute(chosen, (before, dumps(flows))).fetchall()
             self._forget(found)
@@ -181,8 +182,23 @@ class SQLiteLooks:
         )
         return dead
 
+    def backup(self, path: str) -> None:
+        """Copy the file while it is in use.
+
+        Raises:
+            JournalError: The copy cannot be written.
+        """
+        self._connected.backup(path)
+
     def check(self) -> list[str]:
         """Return what is wrong with the file, in words; nothing when it is sound."""
+        try:
+            with translated(self._connected.path):
+                return self._check()
+        except JournalError as error:  # too damaged to be checked
+            return [str(error)]
+
+    def _check(self) -> list[str]:
         found = [
             text
             for (text,) in self.db.execute("PRAGMA integrity_check").fetchall()

@@ -12,7 +12,6 @@ class SQLiteStore(SQLiteSteps, SQLiteLooks):
         path: The file; ":memory:" for none.
         synchronous: See `SQLiteJournal`.
         schema: SQL that makes the user's own tables.
-        exclusive: Whether to keep other sessions out.
 
     Raises:
         JournalInUse: Another session has the file.
@@ -20,27 +19,12 @@ class SQLiteStore(SQLiteSteps, SQLiteLooks):
     """
 
     def __init__(
-        self,
-        path: str,
-        *,
-        synchronous: Synchronous = "full",
-        schema: str = "",
-        exclusive: bool = True,
+        self, path: str, *, synchronous: Synchronous = "full", schema: str = ""
     ) -> None:
-        files = Database(
-            path, synchronous=synchronous, schema=schema, exclusive=exclusive
-        )
+        files = Database(path, synchronous=synchronous, schema=schema)
         with translated(path):
             SQLiteLooks.__init__(self, files)
             SQLiteSteps.__init__(self, files)
-
-    def backup(self, path: str) -> None:
-        """Copy the file while it is in use.
-
-        Raises:
-            JournalError: The copy cannot be written.
-        """
-        self._files.backup(path)
 
     def shut(self) -> None:
         """Let go of the file."""

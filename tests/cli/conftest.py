@@ -12,7 +12,9 @@ import attrs
 import pytest
 
 from agentflow.cli._main import main
+from tests.cli.durable_shop import ITEMS, live
 from tests.cli.fake_openai import FakeOpenAI, open_fake_openai
+from tests.conftest import run_on
 
 _MISSING = [
     wheel
@@ -101,6 +103,18 @@ def texts(tmp_path: Path) -> Callable[..., list[Path]]:
         for path, content in zip(paths, contents, strict=True):
             path.write_text(content)
         return paths
+
+    return write
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a journal with flows of these items, or of all."""
+
+    def write(*items: str) -> Path:
+        path = tmp_path / "run.db"
+        run_on("trio", lambda: live(str(path), *(items or ITEMS)))
+        return path
 
     return write
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentflow.cli import _exits
-from agentflow.cli._app import COMMANDS
+from agentflow.cli._app import COMMANDS, GROUPS
 from tests.cli.conftest import Command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
@@ -16,7 +16,7 @@ HELP = dict(
 )
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", ["", *GROUPS, *COMMANDS])
 def test_help_is_as_printed(
     name: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

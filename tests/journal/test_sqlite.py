@@ -18,6 +18,7 @@ from agentflow._steps import Append, Commit, Done, Entry, Key, Row
 from agentflow.journal import SQLiteJournal
 from agentflow.journal._schema import VERSION
 from agentflow.journal._sqlite_store import SQLiteStore
+from agentflow.journal._sqlite_visit import visiting
 from agentflow.journal._tidying import Tidying
 from tests.fakes import Collector, Ping, forever, router_of
 from tests.journal.lives import finish, finish_one, live_shortly, named
@@ -36,8 +37,8 @@ def test_a_second_owner_of_a_file_is_refused(tmp_path: Path) -> None:
     first = SQLiteStore(path)
     with pytest.raises(JournalInUse, match="one at a time"):
         SQLiteStore(path)
-    looking = SQLiteStore(path, exclusive=False)
-    looking.shut()
+    with visiting(path) as looking:
+        assert looking.flows() == []
     first.shut()
     SQLiteStore(path).shut()
 
@@ -380,6 +381,7 @@ READ_ONLY = """
 import os, sys
 from agentflow import JournalError
 from agentflow.journal._sqlite_store import SQLiteStore
+from agentflow.journal._sqlite_visit import visiting
 if os.getuid() == 0:
     os.setuid(65534)
 try:
@@ -418,6 +420,22 @@ async def test_dead_letters_and_drops_of_a_file(tmp_path: Path) -> None:
     (flow,) = await journal.flows()
     assert await journal.drop(flow.id) == 0  # it is open
     assert len(await journal.flows()) == 1
+
+
+async def test_looking_at_a_journal_that_has_not_begun_makes_none(
+    tmp_path: Path,
+) -> None:
+    """(J16) It is as if it were empty; there is nothing to check or to copy."""
+    journal = SQLiteJournal(tmp_path / "run.db")
+    assert await journal.flows() == []
+    assert await journal.dead_letters() == []
+    assert await journal.retry("f") == 0
+    assert await journal.drop("f") == 0
+    with pytest.raises(JournalError, match="no such file"):
+        await journal.check()
+    with pytest.raises(JournalError, match="no such file"):
+        await journal.backup(tmp_path / "copy.db")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 -- it is quick
 
 
 def test_a_torn_tail_of_the_log_is_what_never_happened(tmp_path: Path) -> None:
