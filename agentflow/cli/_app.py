@@ -16,7 +16,7 @@ COMMANDS = {
         "Show what a trace file says: how flows, agents and models did, and what failed."
     ),
     "view": (
-        "Show a trace as a web page: flows, agents over time, causes, messages, errors."
+        "Show a trace or a journal as a web page: flows, causes, agents, messages, errors."
     ),
     "graph": "Draw which agents take and emit which events, or check that it adds up.",
     "journal list": (

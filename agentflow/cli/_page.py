@@ -34,7 +34,7 @@ async def open_page(file: Path | None = None, *, port: int = 0) -> AsyncGenerato
     """Serve the page on this machine for the length of a block.
 
     Args:
-        file: The trace file to show; None for what the page's observer gets.
+        file: The trace file or journal to show; None for what the page's observer gets.
         port: The port to listen on; 0 for a free one.
 
     Yields:
@@ -43,6 +43,7 @@ async def open_page(file: Path | None = None, *, port: int = 0) -> AsyncGenerato
     Raises:
         CommandUsageError: The extra is not installed, or the port is taken.
         UsageError: There is no such file.
+        JournalError: It is a database, and no journal.
 
     Cancellation:
         The pages lose their connection.

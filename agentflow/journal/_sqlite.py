@@ -225,6 +225,21 @@ def _check_kind(db: Connection, path: str) -> None:
         raise JournalError(f"{path} is no journal: it has none of its tables")
 
 
+def is_database(path: str) -> bool:
+    """Return whether a file is one of SQLite's.
+
+    It is left to SQLite to look: to open and close the file besides would take the locks
+    away from a session that this process has on it (a rule of POSIX).
+    """
+    try:
+        with closing(_look(path)) as db:
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(pages)  # an empty file would be an empty database
+
+
 def is_in_use(path: str) -> bool:
     """Return whether a session has a journal."""
     lock = f"{path}-lock"

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -59,6 +59,28 @@ CROSS JOIN agentflow_events AS e ON e.seq = s.event
 WHERE f.id = ? ORDER BY s.seq
 """
 
+_MARKS = """
+SELECT f.id, f.status, f.open, d.pending, d.dead, d.attempts, m.memos
+FROM agentflow_flows AS f LEFT JOIN (
+    SELECT e.flow, count(*) AS pending, sum(d.dead) AS dead,
+        sum(d.attempt + d.recovered + d.crashes) AS attempts
+    FROM agentflow_deliveries AS d CROSS JOIN agentflow_events AS e ON e.seq = d.event
+    GROUP BY e.flow
+) AS d ON d.flow = f.no LEFT JOIN (
+    SELECT e.flow, count(*) AS memos
+    FROM agentflow_memos AS m CROSS JOIN agentflow_events AS e ON e.seq = m.event
+    GROUP BY e.flow
+) AS m ON m.flow = f.no
+ORDER BY f.status NOT IN ('open', 'failed'), f.started DESC, f.id
+"""
+
+_NEW_EVENTS = """
+SELECT f.id, e.count, e.last FROM (
+    SELECT flow, count(*) AS count, max(seq) AS last FROM agentflow_events
+    WHERE seq > ? GROUP BY flow
+) AS e CROSS JOIN agentflow_flows AS f ON f.no = e.flow
+"""
+
 
 @attrs.frozen(kw_only=True)
 class FlowSummary:
@@ -73,6 +95,17 @@ class FlowSummary:
     flow: StoredFlow
     dead: int
     kind: str
+
+
+class FlowMark(NamedTuple):
+    """What differs between two looks at a flow if anything but its events does."""
+
+    status: str
+    open: int
+    pending: int | None
+    dead: int | None
+    attempts: int | None
+    memos: int | None
 
 
 class SQLiteVisit(SQLiteLooks):
@@ -96,6 +129,11 @@ class SQLiteVisit(SQLiteLooks):
     def is_in_use(self) -> bool:
         """Return whether a session has the file."""
         return is_in_use(self._connected.path)
+
+    def version(self) -> int:
+        """Return a number that differs when another connection has changed the file."""
+        (number,) = self.db.execute("PRAGMA data_version").fetchone()
+        return int(number)
 
     def counts(self) -> dict[str, int]:
         """Return how many flows there are of each status."""
@@ -126,6 +164,24 @@ class SQLiteVisit(SQLiteLooks):
         """Return the ids that begin with a text; one that is the text comes first."""
         rows = self.db.execute(_BEGINNING, (len(text), text, text, limit)).fetchall()
         return [flow for (flow,) in rows]
+
+    def marks(self) -> list[tuple[str, FlowMark]]:
+        """Return each flow's id and what differs when it has changed.
+
+        Open and failed flows come first, then the newest.
+        """
+        rows = self.db.execute(_MARKS).fetchall()
+        return [(row[0], FlowMark(*row[1:])) for row in rows]
+
+    def new_events(self, after: int) -> tuple[dict[str, int], int]:
+        """Return how many events each flow has got since, and the number to ask with next.
+
+        Args:
+            after: What the last call returned; 0 at first.
+        """
+        rows = self.db.execute(_NEW_EVENTS, (after,)).fetchall()
+        counts = {flow: count for flow, count, _ in rows}
+        return counts, max((last for _, _, last in rows), default=after)
 
     def story(self, flow: str) -> FlowStory | None:
         """Return all that is known of a flow, as it was at one moment."""

@@ -4,7 +4,7 @@
 """
 
 from agentflow.viewer._app import create_app as create_app
-from agentflow.viewer._feed import Price as Price, Source as Source
+from agentflow.viewer._feed import Price as Price
 from agentflow.viewer._live import LiveTrace as LiveTrace
 from agentflow.viewer._serve import (
     Viewer as Viewer,
@@ -12,3 +12,4 @@ from agentflow.viewer._serve import (
     open_viewer as open_viewer,
     serve_viewer as serve_viewer,
 )
+from agentflow.viewer._source import Source as Source

@@ -6,9 +6,10 @@ from http import HTTPStatus
 import anyio
 import anyio.lowlevel
 
-from agentflow.viewer._feed import Feed, Price, Source, feed_of
+from agentflow.viewer._feed import Feed, Price
 from agentflow.viewer._gate import Gate
 from agentflow.viewer._page import Page, load_page
+from agentflow.viewer._source import Source, feed_of
 
 try:
     from starlette.applications import Starlette
@@ -39,8 +40,8 @@ def create_app(
     host name that is not served, gets 403.
 
     Args:
-        source: A trace file, which is read anew for each visit, or the `LiveTrace` of a
-            session.
+        source: A trace file, which is read anew for each visit; the file of a
+            `SQLiteJournal`, which is followed; or the `LiveTrace` of a session.
         token: What a visitor must know: 16 or more letters, digits, ``-`` and ``_``.
         hosts: Names by which the app is reached, besides those of the loopback
             interface, such as "traces.example.com".
@@ -51,6 +52,7 @@ def create_app(
 
     Raises:
         UsageError: There is no such file, or the token will not do.
+        JournalError: It is a database, and no journal.
     """
     gate = Gate.of(token, hosts)
     return app_of(feed_of(source, prices or {}), gate)

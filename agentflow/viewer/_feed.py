@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from agentflow._errors import EncodingError, UsageError
+from agentflow._errors import EncodingError
 from agentflow._lenient import JSON, dumps
 from agentflow._record_json import record_as_json
 from agentflow._records import Record
@@ -36,11 +36,8 @@ _BATCH = 200
 """Records that are written at once; some ten microseconds each on the event loop."""
 _PAUSE = 0.05
 """Seconds between two messages of a live trace, so that they carry more than one record."""
-_SILENCE = 15.0
+SILENCE = 15.0
 """Seconds; proxies give up on a connection that is silent for a minute."""
-
-Source: TypeAlias = str | os.PathLike[str] | LiveTrace
-"""Where the records come from: a trace file, or a session that runs."""
 
 END = b"event: end\ndata:\n\n"
 STILL_HERE = b": still here\n\n"
@@ -83,8 +80,20 @@ def event(name: str, lines: Iterable[bytes], message_id: str = "") -> bytes:
     return head.encode() + b"\n".join((*data, b"", b""))
 
 
-def hello(name: str, *, live: bool, prices: Mapping[str, Price]) -> bytes:
-    """Write the first event of a feed."""
+def hello(
+    name: str, *, live: bool, prices: Mapping[str, Price], tab: str = "lanes"
+) -> bytes:
+    """Write the first event of a feed.
+
+    Args:
+        name: What is shown.
+        live: Whether more is to come.
+        prices: What models cost.
+        tab: What the page shows first: "lanes" or "graph".
+
+    Returns:
+        The event.
+    """
     told: dict[str, JSON] = {
         model: {
             "input": price.input,
@@ -93,7 +102,7 @@ def hello(name: str, *, live: bool, prices: Mapping[str, Price]) -> bytes:
         }
         for model, price in prices.items()
     }
-    about: JSON = {"name": name, "live": live, "prices": told}
+    about: JSON = {"name": name, "live": live, "prices": told, "tab": tab}
     return event("hello", [dumps(about).encode()])
 
 
@@ -155,7 +164,7 @@ class LiveFeed:
         trace: LiveTrace,
         prices: Mapping[str, Price],
         *,
-        silence: float = _SILENCE,
+        silence: float = SILENCE,
     ) -> None:
         self._trace = trace
         self._hello = hello("live session", live=True, prices=prices)
@@ -174,7 +183,8 @@ class LiveFeed:
         while True:
             if number is None or number < self._trace.first:
                 number = self._trace.first
-                await send(event("reset", [b""]) + event("records", [_header()]))
+                now = anyio.current_time()
+                await send(event("reset", [b""]) + event("records", [header(now)]))
             records = self._trace.since(number, _BATCH)
             number += len(records)
             if records:
@@ -212,27 +222,21 @@ def _line(record: Record) -> bytes:
     return dumps(record_as_json(record)).encode()
 
 
-def _header() -> bytes:
-    """Say how the loop's clock goes with the time of day, as a trace file does."""
+def header(now: float | None = None) -> bytes:
+    """Say how the records' clock goes with the time of day, as a trace file does.
+
+    Args:
+        now: What the records' clock says; None if that is the time of day.
+
+    Returns:
+        The line.
+    """
+    wall = time.time()
     told: JSON = {
         "record": "Header",
         "format": 1,
-        "wall": time.time(),
-        "time": anyio.current_time(),
+        "wall": wall,
+        "time": wall if now is None else now,
         "pid": os.getpid(),
     }
     return dumps(told).encode()
-
-
-def feed_of(source: Source, prices: Mapping[str, Price]) -> Feed:
-    """Return what the page listens to.
-
-    Raises:
-        UsageError: There is no such file.
-    """
-    if isinstance(source, LiveTrace):
-        return LiveFeed(source, prices)
-    path = Path(source)
-    if not path.is_file():
-        raise UsageError(f"there is no trace file {str(path)!r}")
-    return FileFeed(path, prices)

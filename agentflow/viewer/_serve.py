@@ -11,8 +11,9 @@ import attrs
 
 from agentflow._errors import UsageError
 from agentflow.viewer._app import Cancellable, app_of
-from agentflow.viewer._feed import Feed, Price, Source, feed_of
+from agentflow.viewer._feed import Feed, Price
 from agentflow.viewer._gate import LOOPBACK, Gate, new_token
+from agentflow.viewer._source import Source, feed_of
 
 try:
     import anycorn
@@ -80,6 +81,7 @@ async def open_viewer(
     Raises:
         UsageError: There is no such file, the token will not do, or `host` is open to
             other machines and no `hosts` are named.
+        JournalError: It is a database, and no journal.
         OSError: The port is taken.
 
     Cancellation: the pages lose their connection at once. When the block is left
@@ -114,6 +116,7 @@ async def serve_viewer(  # noqa: ASYNC114 -- it calls `started` itself
 
     Raises:
         UsageError: See `open_viewer`.
+        JournalError: Likewise.
         OSError: The port is taken.
 
     Cancellation: the pages lose their connection at once.

@@ -10,6 +10,8 @@ export interface Feed {
   store: Store;
   name: string;
   state: FeedState;
+  /** What is worth seeing first; lanes say little where times are not known. */
+  tab: "lanes" | "graph";
   /** Grows when the store is replaced by another. */
   generation: number;
 }
@@ -23,7 +25,7 @@ const MOST_RECORDS = 400_000;
 const SLICE = 12;
 
 export class Reader {
-  readonly feed: Feed = { store: new Store(), name: "", state: "connecting", generation: 0 };
+  readonly feed: Feed = { store: new Store(), name: "", state: "connecting", tab: "lanes", generation: 0 };
   private readonly queue: string[][] = [];
   private busy = false;
   private ending = false;
@@ -82,6 +84,7 @@ export class Reader {
     const about = parseLine(data);
     this.feed.name = text(field(about ?? {}, "name"), "a trace");
     this.feed.state = field(about ?? {}, "live") === true ? "live" : "reading";
+    this.feed.tab = field(about ?? {}, "tab") === "graph" ? "graph" : "lanes";
     const prices = field(about ?? {}, "prices");
     this.prices = new Map();
     if (isObject(prices)) {

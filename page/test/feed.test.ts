@@ -55,6 +55,13 @@ it("records are added as they come, and a reset forgets them", () => {
   expect(reader.feed.store.unreadable).toBe(1);
 });
 
+it("the server says what is worth seeing first", () => {
+  const { reader, source } = connected();
+  expect(reader.feed.tab).toBe("lanes");
+  source.send("hello", JSON.stringify({ name: "run.db", live: true, tab: "graph" }));
+  expect(reader.feed.tab).toBe("graph");
+});
+
 it("after the end nothing is asked for any more", () => {
   const { reader, source } = connected();
   source.send("records", flow(1));

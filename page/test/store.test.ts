@@ -101,6 +101,30 @@ it("records that were lost on the way to the disk are counted", () => {
   expect([store.lost, store.records, store.flows.length]).toEqual([20, 0, 0]);
 });
 
+describe("a journal", () => {
+  const stored = { stored: true };
+  const kept = (id: string, agents: string[]) => ({ ...accepted(1, id, null, agents), ...stored });
+  it("does not say when, nor who had an event that nobody has any more", () => {
+    const store = storeOf(kept("e", []), kept("f", []), about("HandlerFinished", 1, "f", "A", stored), record("FlowEnded", 2, { outcome: "finished" }));
+    expect([eventStatus(eventIn(store, "e")), eventStatus(eventIn(store, "f"))]).toEqual(["finished", "finished"]);
+    expect([eventIn(store, "e").stored, store.spans[0]?.stored]).toEqual([true, true]);
+    expect(storeOf(accepted(1, "e", null, [])).eventById.get("e")?.stored).toBe(false);
+  });
+  it("is as old as the moment it was opened, however old its records are", () => {
+    const store = storeOf({ ...HEADER, wall: 5000, time: 5000 }, kept("e", ["A"]));
+    expect([store.wall, store.end]).toEqual([5000, 1]);
+  });
+  it("says what is open and what is dead", () => {
+    const store = storeOf(kept("e", ["A", "B"]), about("DeliveryOpen", 1, "e", "A", { ...stored, reason: "due at noon" }));
+    expect(waitingAgents(eventIn(store, "e"))).toEqual(["A", "B"]);
+    expect(eventStatus(eventIn(store, "e"))).toBe("waiting");
+    store.add(about("DeliveryDead", 2, "e", "B", { ...stored, reason: "A raised" }));
+    store.add(record("FlowEnded", 2, { outcome: "failed" }));
+    expect(eventStatus(eventIn(store, "e"))).toBe("cancelled");
+    expect(eventIn(store, "e").notes.map((note) => note.what)).toEqual(["open for A: due at noon", "dead letter for B: A raised"]);
+  });
+});
+
 describe("what nobody has heard of", () => {
   it("is kept with its event, and breaks nothing", () => {
     const store = storeOf(accepted(1, "e", null, []), about("SomethingNew", 2, "e", "A"), { record: 7 }, {}, { record: "HandlerFinished" }, { record: "FlowEnded", outcome: "exploded", correlation_id: ["x"] });

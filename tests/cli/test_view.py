@@ -4,9 +4,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from agentflow._records import FlowEnded, Record
 from agentflow.cli._follow import follow
 from agentflow.tracing import read_trace
 from tests.cli.conftest import Command
+from tests.cli.journals import Make
 from tests.cli.terminal import Terminal, open_terminal
 
 FLOWS = "tests.cli.flows"
@@ -179,6 +181,30 @@ def test_without_the_extra_the_error_says_what_to_install(
         assert "python3 -m pip install 'trio-agentflow[viewer]'" in ran.err
 
 
+@pytest.mark.parametrize("live", [(), ("--live",)], ids=["", "live"])
+def test_a_journal_is_shown_as_it_is_and_goes_on(
+    viewer: FakeViewer, command: Command, make: Make, live: tuple[str, ...]
+) -> None:
+    """It is the page that follows it, whether one says so or not."""
+    path = make("cash")
+    ran = command("view", path, *live)
+    assert (ran.code, ran.out) == (0, "http://here/\n")
+    assert viewer.sources == [(path, 0)]
+
+
+def test_a_database_that_is_no_journal_is_not_served(
+    viewer: FakeViewer, command: Command, tmp_path: Path
+) -> None:
+    """Nor is it taken for a trace file."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE things (name)")
+    ran = command("view", path)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{path} is no journal" in ran.err
+    assert not viewer.sources
+
+
 def test_what_is_no_trace_file_is_not_served(
     viewer: FakeViewer, command: Command, tmp_path: Path
 ) -> None:
@@ -188,6 +214,8 @@ def test_what_is_no_trace_file_is_not_served(
     assert (ran.code, ran.out) == (2, "")
     assert f"cannot read {path}: No such file or directory" in ran.err
     path.write_text("{}\n")
+    assert f"{path} is no trace file" in command("view", path).err
+    path.write_text("")
     assert f"{path} is no trace file" in command("view", path).err
     assert not viewer.sources
 
@@ -223,6 +251,16 @@ async def test_a_file_that_grows_and_rotates_is_followed(
     written = read_trace(traced).records()
     assert [type(r) for r in live.records] == [type(r) for r in written]
     assert [r.time for r in live.records] == [r.time for r in written]
+
+
+def test_the_real_page_of_a_journal_is_served(make: Make) -> None:
+    """With what is in the file."""
+    with open_terminal("view", make("cash"), size=(30, 150)) as terminal:
+        terminal.wait_for("Ctrl-C leaves")
+        assert page_of(terminal).status_code == 200
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+    assert "Traceback" not in terminal.text
 
 
 def page_of(terminal: Terminal) -> httpx.Response:

@@ -13,6 +13,7 @@ import trio
 
 import agentflow.viewer
 from agentflow import AsyncDispatcher, Router
+from agentflow.journal._sqlite_store import SQLiteStore
 from agentflow.viewer import LiveTrace
 from tests.viewer import traces
 
@@ -32,8 +33,9 @@ def anyio_backend() -> str:
 async def test_a_block_of_the_page_about_the_viewer_runs(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a router, a token and a trace file as a reader would have them."""
+    """With a router, a token, a trace file and a journal as a reader would have them."""
     traces.write(tmp_path / "run.jsonl", traces.session(1))
+    SQLiteStore(str(tmp_path / "run.db")).shut()
     monkeypatch.chdir(tmp_path)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = cast("CodeType", compile(block, PAGE.name, "exec", flags=flags))

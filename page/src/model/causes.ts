@@ -87,7 +87,8 @@ export function eventStatus(event: EventNode): "failed" | "cancelled" | "running
   }
   if (waitingAgents(event).length) return "waiting";
   if (event.notes.some((note) => note.what.startsWith("dropped"))) return "cancelled";
-  return event.agents.length || event.spans.length ? "finished" : "unrouted";
+  if (event.flow.outcome === "failed" && event.notes.some((note) => note.what.startsWith("dead letter"))) return "cancelled";
+  return event.agents.length || event.spans.length || event.stored ? "finished" : "unrouted";
 }
 
 /** The first few plain values of a payload. */

@@ -28,6 +28,8 @@ export class Store {
   header: JsonObject | null = null;
   start = Infinity;
   end = -Infinity;
+  /** The Unix time at which the trace was opened; a journal may hold nothing but old records. */
+  wall = -Infinity;
   prices = new Map<string, Price>();
 
   readonly flowById = new Map<string, Flow>();
@@ -68,7 +70,8 @@ export class Store {
   private open(record: JsonObject): void {
     this.header ??= record;
     const loop = number(field(record, "time"));
-    this.offset = number(field(record, "wall"), loop) - loop;
+    this.wall = number(field(record, "wall"), loop);
+    this.offset = this.wall - loop;
     this.opened = loop;
   }
 
@@ -97,16 +100,16 @@ export class Store {
   eventOf(record: JsonObject, flow: Flow, time: number): EventNode {
     const reference = field(record, "event");
     const id = text(field(reference, "id"), "(no id)");
-    return this.eventById.get(id) ?? this.newEvent(reference, flow, time, []);
+    return this.eventById.get(id) ?? this.newEvent(reference, flow, time, [], isStored(record));
   }
 
-  newEvent(raw: Json | undefined, flow: Flow, time: number, agents: readonly string[]): EventNode {
+  newEvent(raw: Json | undefined, flow: Flow, time: number, agents: readonly string[], stored: boolean): EventNode {
     const fullType = text(field(raw, "type"), "(unknown event)");
     const fields = field(raw, "fields");
     const event: EventNode = {
       id: text(field(raw, "id"), "(no id)"), flow, time, type: shortName(fullType), fullType,
       source: text(field(raw, "source")), parentId: text(field(raw, "parent_id")), agents,
-      fields: isObject(fields) ? fields : null, spans: [], children: [], notes: [],
+      fields: isObject(fields) ? fields : null, stored, spans: [], children: [], notes: [],
     };
     const before = this.eventById.get(event.id);
     if (before) this.replace(before, event);
@@ -153,7 +156,8 @@ export class Store {
     this.meet(agent);
     const span: Span = {
       index: this.spans.length, event, agent, attempt: number(field(record, "attempt"), 1), start: time,
-      end: null, status: "running", reason: "", error: null, consequence: "", retryIn: null, calls: [],
+      end: null, status: "running", reason: "", error: null, consequence: "", retryIn: null,
+      stored: isStored(record), calls: [],
     };
     this.spans.push(span);
     flow.spans.push(span);
@@ -253,6 +257,8 @@ export class Store {
   }
 }
 
+const isStored = (record: JsonObject): boolean => field(record, "stored") === true;
+
 const spanKey = (event: string, agent: string): string => `${event}\n${agent}`;
 
 function usageOf(raw: Json | undefined): Usage {
@@ -290,7 +296,7 @@ function flowEnded(store: Store, record: JsonObject, time: number): void {
 
 function accepted(store: Store, record: JsonObject, time: number): void {
   const agents = list(field(record, "agents")).filter((name) => typeof name === "string");
-  store.newEvent(field(record, "event"), store.flowOf(record, time), time, agents);
+  store.newEvent(field(record, "event"), store.flowOf(record, time), time, agents, isStored(record));
 }
 
 function handlerFailed(store: Store, record: JsonObject, time: number): void {
@@ -347,6 +353,8 @@ const HANDLERS = new Map<string, Handler>([
   ["HandlerFailed", handlerFailed],
   ["HandlerCancelled", (store, record, time) => void store.endSpan(record, time, "cancelled")],
   ["DeliveryDropped", noteAs("dropped before {agent} got it")],
+  ["DeliveryOpen", noteAs("open for {agent}")],
+  ["DeliveryDead", noteAs("dead letter for {agent}")],
   ["OutputDropped", noteAs("output of {agent} dropped")],
   ["ThreadAbandoned", noteAs("the thread of {agent} runs on")],
   ["LLMCallStarted", (store, record, time) => void (store.call(record, time).messages = list(field(record, "messages")))],

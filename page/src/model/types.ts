@@ -52,6 +52,8 @@ export interface EventNode {
   readonly agents: readonly string[];
   /** The payload; null when only the event's name is known. */
   readonly fields: JsonObject | null;
+  /** Whether a journal told of it, which keeps neither times nor who finished an event. */
+  readonly stored: boolean;
   readonly spans: Span[];
   readonly children: EventNode[];
   readonly notes: Note[];
@@ -78,6 +80,8 @@ export interface Span {
   error: JsonObject | null;
   consequence: string;
   retryIn: number | null;
+  /** Whether a journal told of it: when it ran is not known. */
+  readonly stored: boolean;
   readonly calls: Call[];
 }
 

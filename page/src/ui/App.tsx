@@ -51,7 +51,7 @@ function useNow(feed: Feed, busy: boolean): number {
     return () => clearInterval(timer);
   }, [live, store]);
   const end = Number.isFinite(store.end) ? store.end : 0;
-  return live ? end + (performance.now() - heard.current.at) / 1000 : end;
+  return live ? Math.max(end, store.wall) + (performance.now() - heard.current.at) / 1000 : end;
 }
 
 export function App() {
@@ -67,6 +67,7 @@ export function App() {
   useEffect(() => (feed.state === "ended" ? warmUp(search) : undefined), [search, feed.state]);
   const kin = useMemo(() => kinOf(store, view.selection.event), [store, view.selection.event, store.version]);
   useEffect(() => setView((old) => ({ ...old, flow: null, selection: NOTHING })), [feed.generation]);
+  useEffect(() => setView((old) => ({ ...old, tab: feed.tab })), [feed.tab]);
 
   const look = (change: Partial<View>) => setView((old) => ({ ...old, ...change }));
   const actions: Actions = {

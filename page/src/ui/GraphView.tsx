@@ -133,7 +133,7 @@ function Node({ node, isSelected, isDim, choose: pick }: { node: GraphNode; isSe
       <rect class="box" width={node.width} height={node.height} rx="7" />
       <rect class="mark" width="4" height={node.height - 14} x="7" y="7" rx="2" />
       <text x="19" y="20" class="node-type">{brief(node.type, typeRoom)}</text>
-      <text x="19" y="37" class="node-agents">{agents ? brief(`→ ${agents}`, room) : node.type === "TerminateEvent" ? "ends the flow" : "taken by nobody"}</text>
+      <text x="19" y="37" class="node-agents">{agents ? brief(`→ ${agents}`, room) : node.type === "TerminateEvent" ? "ends the flow" : node.events[0]?.stored ? "" : "taken by nobody"}</text>
       {many && <text x={node.width - 10} y="20" text-anchor="end" class="node-count">×{count(node.events.length)}</text>}
       {node.failed > 0 && many && <text x={node.width - 10} y="37" text-anchor="end" class="node-failed">{count(node.failed)} failed</text>}
     </g>

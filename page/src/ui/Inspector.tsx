@@ -55,7 +55,7 @@ function EventView({ store, event, selection, actions, now }: { store: Store; ev
         <div class="muted small"><bdi class="mono">{visible(event.fullType)}</bdi></div>
         <div class="facts">
           <span>{emitter ? <>from <button type="button" class="link" onClick={() => actions.selectEvent(emitter.event, emitter)}>{brief(emitter.agent, 40)}</button></> : <>from {brief(event.source || "outside", 40)}</>}</span>
-          <span>at {duration(event.time - flow.start)}</span>
+          {!event.stored && <span>at {duration(event.time - flow.start)}</span>}
           <span>{plural(event.children.length, "event")} came of it</span>
         </div>
         <div class="buttons">
@@ -76,7 +76,7 @@ function EventView({ store, event, selection, actions, now }: { store: Store; ev
         {event.spans.slice(0, 200).map((span) => <SpanRow key={span.index} span={span} isCurrent={span === selection.span} now={now} choose={() => actions.selectEvent(event, span)} />)}
         {waiting.map((agent) => <div class="attempt" key={agent}><StatusDot status="waiting" /><span>{visible(agent)}</span><span class="push muted">waiting</span></div>)}
         {event.notes.map((note, index) => <div class="attempt muted" key={index}>{brief(note.what, 300)}</div>)}
-        {!event.spans.length && !waiting.length && !event.notes.length && <p class="muted">{event.agents.length ? "Nobody has begun with it." : "No route takes it."}</p>}
+        {!event.spans.length && !waiting.length && !event.notes.length && <p class="muted">{event.agents.length ? "Nobody has begun with it." : event.stored ? "Nobody has it any more; a journal does not keep who had it." : "No route takes it."}</p>}
       </Section>
       {calls.length > 0 && (
         <Section title="Language model" aside={`${plural(calls.length, "call")}, ${count(tokens)} tokens`}>
@@ -116,7 +116,7 @@ function SpanRow({ span, isCurrent, now, choose }: { span: Span; isCurrent: bool
       <span>{brief(span.agent, 40)}</span>
       {span.attempt > 1 && <span class="badge">attempt {span.attempt}</span>}
       {span.reason && <span class="muted small">{brief(span.reason, 120)}</span>}
-      <span class="push number">{duration((span.end ?? now) - span.start)}</span>
+      {!span.stored && <span class="push number">{duration((span.end ?? now) - span.start)}</span>}
     </button>
   );
 }
@@ -146,7 +146,7 @@ function EventList({ events, actions, label }: { events: readonly EventNode[]; a
           <StatusDot status={eventStatus(event)} />
           <span>{brief(event.type, 40)}</span>
           <span class="muted small mono">{brief(preview(event), 40)}</span>
-          <span class="push muted small">{duration(event.time - event.flow.start)}</span>
+          {!event.stored && <span class="push muted small">{duration(event.time - event.flow.start)}</span>}
         </button>
       )}
     />
@@ -204,8 +204,8 @@ function Summary({ store, flow, actions, now }: { store: Store; flow: Flow | nul
               <tr key={agent.name}>
                 <td><bdi>{brief(agent.name, 40)}</bdi></td>
                 <td class="number">{count(agent.runs)}</td>
-                <td class="number">{duration(agent.total)}</td>
-                <td class="number"><button type="button" class="link" onClick={() => actions.selectEvent(agent.slowest.event, agent.slowest)}>{duration(agent.longest)}</button></td>
+                <td class="number">{!agent.slowest.stored && duration(agent.total)}</td>
+                <td class="number"><button type="button" class="link" onClick={() => actions.selectEvent(agent.slowest.event, agent.slowest)}>{agent.slowest.stored ? "show" : duration(agent.longest)}</button></td>
                 <td class={`number ${agent.errors ? "bad-text" : "muted"}`}>{count(agent.errors)}</td>
               </tr>
             ))}

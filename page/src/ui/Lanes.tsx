@@ -137,7 +137,7 @@ function Tip({ span, x, y, width, now }: { span: Span; x: number; y: number; wid
   return (
     <div class="tip" style={{ ...style, top: `${y + 14}px` }}>
       <strong>{brief(span.event.type)}</strong> in {brief(span.agent, 40)}
-      <div class="muted">{duration((span.end ?? now) - span.start)} · {span.status}{span.attempt > 1 ? ` · attempt ${span.attempt}` : ""}{span.calls.length ? ` · ${span.calls.length} LLM` : ""}</div>
+      <div class="muted">{span.stored ? "" : `${duration((span.end ?? now) - span.start)} · `}{span.status}{span.attempt > 1 ? ` · attempt ${span.attempt}` : ""}{span.calls.length ? ` · ${span.calls.length} LLM` : ""}</div>
     </div>
   );
 }
