@@ -184,7 +184,7 @@ def screenshots(session: nox.Session) -> None:
 
 @nox.session
 def durable(session: nox.Session) -> None:
-    """Run the long form of the durable gates: 100,000 seeds and 2,000 kills by default."""
+    """Run the long form of the durable gates, or the parts that are named."""
     session.install("-e", ".", *group("tests"))
     session.run("python", "-m", "tests.journal.long_form", *session.posargs)
 

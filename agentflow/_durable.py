@@ -276,6 +276,11 @@ class DurableEngine(EntryEngine):
         retry_later: RetryLater,
     ) -> None:
         """Give a failure its consequence, in the journal too; see `Engine.failed`."""
+        if self.error is not None:
+            # It cannot be noted: the next session finds the event as it was, and so the
+            # flow has not failed.
+            self.interrupted(delivery, since)
+            return
         key = key_of(delivery)
         failure = self._failure_of(delivery, error)
         targets, has_route = self.switchboard.failure_targets(failure)

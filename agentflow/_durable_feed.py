@@ -159,9 +159,10 @@ class Feed:
             call = self._marked(delivery, delivery.target.call, alone=alone)
             delivery.target = attrs.evolve(delivery.target, call=call)
         if flow.deadline is not None:
-            left = flow.deadline - engine.now()
+            # It is not earlier now than when the flow began, whatever the clock says.
+            left = flow.deadline - max(engine.now(), flow.started)
             engine.set_deadline(stored.key.flow, engine.clock() + left)
-        delay = stored.due - engine.now()
+        delay = min(stored.due - engine.now(), _longest(delivery))
         if delay > 0:
             engine.resume_later(delivery, delay)
         else:
@@ -187,3 +188,9 @@ class Feed:
         settled = self._settled.pop(key, None)
         if settled is not None:
             settled.set()
+
+
+def _longest(delivery: Delivery) -> float:
+    """Return how long the next attempt waits at most, though the clock has gone back."""
+    retry = delivery.target.retry
+    return 0.0 if retry is None else retry.delay(delivery.attempt - 1, 0.0)

@@ -163,7 +163,8 @@ class Session:
 
         Raises:
             FlowFailed: A flow of plain `dispatch` failed and nobody asked.
-            BaseExceptionGroup: So it did, and the block raised, too.
+            ExceptionGroup: So it did, and the journal failed, too.
+            BaseExceptionGroup: A flow failed, and the block raised, too.
         """
         # A cancellation is the task group's to judge: it may be its own, after a crash.
         is_cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
@@ -189,6 +190,8 @@ class Session:
             raise BaseExceptionGroup(
                 "the block raised, and flows failed", [exc, *failures]
             ) from None
+        if len(failures) > 1:
+            raise ExceptionGroup("flows failed, and so did the journal", failures)
         for failed in failures:
             raise failed
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from time import time
 from typing import Any, TypeVar
 
 import anyio
@@ -15,6 +14,7 @@ from agentflow._errors import JournalError
 from agentflow._steps import DeadLetter, StoredFlow
 from agentflow._writer import Writer, open_writer
 from agentflow.abc import Link
+from agentflow.journal._clock import Clock
 from agentflow.journal._link import Means, open_link
 from agentflow.journal._memory import MemoryStore
 from agentflow.journal._sqlite import Synchronous
@@ -41,7 +41,7 @@ class MemoryJournal:
 
     def connect(self) -> AbstractAsyncContextManager[Link]:
         """Become an owner; see `agentflow.abc.Journal`."""
-        return open_link(self.store, Means(call=_at_once, clock=time))
+        return open_link(self.store, Means(call=_at_once, clock=Clock().now))
 
     async def flows(self) -> list[StoredFlow]:
         """Return every flow the journal knows, the oldest first.
@@ -168,10 +168,16 @@ class SQLiteJournal:
     @asynccontextmanager
     async def _connect(self) -> AsyncGenerator[Link]:
         async with open_writer() as writer, self._opened(writer) as store:
-            tidy = Tidying(store, keep=self._keep, max_size=self._max_size, clock=time)
+            clock = Clock()
+            tidy = Tidying(
+                store,
+                keep=self._keep,
+                max_size=self._max_size,
+                clock=clock.earliest,
+            )
             means = Means(
                 call=writer.call,
-                clock=time,
+                clock=clock.now,
                 tidy=tidy,
                 is_untidy=await writer.call(tidy),
             )

@@ -188,14 +188,17 @@ class StoreLink:
             return  # noqa: ASYNC910 -- the call has been awaited
         for (_, told), answer in zip(batch, answers, strict=True):
             told(answer)
-        if now - self._tidied > TIDY_EVERY:
+        if not 0 <= now - self._tidied <= TIDY_EVERY:  # the clock may have gone back
             self._tidied = now
             await self._tidy()
 
     async def _tidy(self) -> None:
         """Clear away a little; more of it after the next batch, if there is more."""
-        if await self._call(self._means.tidy):
-            self._tidied = -inf
+        try:
+            if await self._call(self._means.tidy):
+                self._tidied = -inf
+        except JournalError as error:
+            self._fail((), error)
 
     def _fail(self, batch: Batch, error: JournalError) -> None:
         self.error = error

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from agentflow._errors import JournalError, JournalInUse
 from agentflow._steps import Row
@@ -46,6 +46,12 @@ def translated(path: str) -> Generator[None]:
         raise JournalError(f"the journal {path} cannot be used: {error}") from error
 
 
+def is_damage(error: JournalError) -> bool:
+    """Return whether a file is damaged, rather than out of reach."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 class Connected:
     """A connection to an SQLite journal.
 
@@ -62,6 +68,18 @@ class Connected:
         """Let go of the file."""
         with translated(self.path):
             self.db.close()
+
+    def rows(self, statement: str, *values: object) -> list[Any]:
+        """Execute one statement.
+
+        Returns:
+            Its rows.
+
+        Raises:
+            JournalError: The file cannot be used.
+        """
+        with translated(self.path):
+            return self.db.execute(statement, values).fetchall()
 
     @contextmanager
     def transaction(self, *, reads: bool = False) -> Generator[None]:

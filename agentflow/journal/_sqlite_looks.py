@@ -8,7 +8,12 @@ from agentflow._durable_counts import OF_ATTEMPT
 from agentflow._errors import JournalError
 from agentflow._steps import DeadLetter, Entry, Failure, Key, StoredFlow
 from agentflow.journal import _schema as sql
-from agentflow.journal._sqlite import Connected, Connection, translated
+from agentflow.journal._sqlite import (
+    Connected,
+    Connection,
+    is_damage,
+    translated,
+)
 
 _SIZES = ("page_count", "freelist_count", "page_size")
 _FIELDS = ("id", "status", "reason", "open", "events", "started", "ended", "deadline")
@@ -33,16 +38,20 @@ class SQLiteLooks:
 
     def flows(self) -> list[StoredFlow]:
         """Return every flow; see `Store`."""
-        return flows_where(self.db, "1 ORDER BY started, id")
+        return self._flows("1 ORDER BY started, id")
+
+    def _flows(self, where: str, *values: object) -> list[StoredFlow]:
+        with translated(self._connected.path):
+            return flows_where(self.db, where, *values)
 
     def flow(self, flow: str) -> StoredFlow | None:
         """Return one flow; see `Store`."""
-        found = flows_where(self.db, "id = ?", flow)
+        found = self._flows("id = ?", flow)
         return found[0] if found else None
 
     def events(self, flow: str) -> list[Entry]:
         """Return the events of a flow; see `Store`."""
-        rows = self.db.execute(sql.EVENTS, (flow,)).fetchall()
+        rows = self._connected.rows(sql.EVENTS, flow)
         return [
             Entry(
                 flow=row[0],
@@ -64,15 +73,16 @@ class SQLiteLooks:
                 reason=row[4],
                 history=self._history(row[5], row[2]),
             )
-            for row in self.db.execute(sql.DEAD).fetchall()
+            for row in self._connected.rows(sql.DEAD)
         ]
 
     def _history(self, event: int, agent: str) -> tuple[Failure, ...]:
-        rows = self.db.execute(
+        rows = self._connected.rows(
             "SELECT time, attempt, error FROM agentflow_failures "
             "WHERE event = ? AND agent = ? ORDER BY rowid",
-            (event, agent),
-        ).fetchall()
+            event,
+            agent,
+        )
         return tuple(Failure(time=t, attempt=n, error=e) for t, n, e in rows)
 
     def retry(self, flow: str) -> int:
@@ -116,7 +126,7 @@ class SQLiteLooks:
             before: Only those that were over before this time.
             most: How many at most; any number if it is negative.
         """
-        rows = self.db.execute(f"{sql.OVER} LIMIT ?", (before, most)).fetchall()
+        rows = self._connected.rows(f"{sql.OVER} LIMIT ?", before, most)
         return [no for (no,) in rows]
 
     def oldest(self, most: int) -> list[int]:
@@ -125,8 +135,8 @@ class SQLiteLooks:
         Args:
             most: How many to take the tenth of, at most.
         """
-        rows = self.db.execute(f"{sql.OVER} ORDER BY ended LIMIT ?", (inf, most))
-        found = [no for (no,) in rows.fetchall()]
+        rows = self._connected.rows(f"{sql.OVER} ORDER BY ended LIMIT ?", inf, most)
+        found = [no for (no,) in rows]
         return found[: len(found) // 10 + 1]
 
     def forget(self, flows: Sequence[int], before: float = inf) -> int:
@@ -159,11 +169,11 @@ class SQLiteLooks:
         Returns:
             Whether there is more.
         """
-        self.db.execute(f"PRAGMA incremental_vacuum({most:d})").fetchall()
+        self._connected.rows(f"PRAGMA incremental_vacuum({most:d})")
         return self._pragma("freelist_count") > 0
 
     def _pragma(self, name: str) -> int:
-        return int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
+        return int(self._connected.rows(f"PRAGMA {name}")[0][0])
 
     def _forget(self, flows: Sequence[tuple[int]]) -> int:
         """Forget flows by their numbers; return how many dead letters they had."""
@@ -193,18 +203,19 @@ class SQLiteLooks:
     def check(self) -> list[str]:
         """Return what is wrong with the file, in words; nothing when it is sound."""
         try:
-            with translated(self._connected.path):
-                return self._check()
-        except JournalError as error:  # too damaged to be checked
-            return [str(error)]
+            return self._check()
+        except JournalError as error:
+            if is_damage(error):  # so much that it cannot be checked
+                return [str(error)]
+            raise
 
     def _check(self) -> list[str]:
         found = [
             text
-            for (text,) in self.db.execute("PRAGMA integrity_check").fetchall()
+            for (text,) in self._connected.rows("PRAGMA integrity_check")
             if text != "ok"
         ]
-        miscounted = self.db.execute(sql.MISCOUNTED).fetchall()
+        miscounted = self._connected.rows(sql.MISCOUNTED)
         return found + [
             f"flow {flow} counts {said} open deliveries and has {count}"
             for flow, said, count in miscounted

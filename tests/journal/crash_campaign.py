@@ -1,202 +1,304 @@
-"""Kills real processes in the middle of durable sessions, and checks what is left.
+"""Kills real processes in durable sessions, or lets their disk fail; checks what is left.
 
-``python tests/journal/crash_campaign.py FILE --kills 50 --seed 1`` forks a session on FILE,
-kills it with SIGKILL after a random time, and begins again, until it has killed as often as
-asked; then it lets a session finish, and checks the invariants. Exit status 1 and one line
-for each broken one; the seed repeats the times, though not what the machine does in them.
+``python -m tests.journal.crash_campaign FILE --kind kill --times 50 --seed 1`` forks one
+session after another on FILE, each of which comes to harm in the way of its kind, at a
+moment that the seed has drawn; then it lets a session finish, and checks the invariants.
+
+Kinds: "kill" (SIGKILL, from outside at any time or at any call of the disk), "told"
+(SIGKILL when a commit is on disk and nobody has been told), "enospc", "eio", "fsync" (it
+fails, and what was written since the last is gone), "slow" (each fsync takes 200 ms),
+"stop" (Ctrl-C while each takes 2 seconds) and "clock" (jumps of an hour, also between
+sessions, and a kill).
+
+Exit status 1 and one line for each broken invariant. The seed repeats the draws, though not
+what the machine does in the meantime.
 """
 
 import argparse
+import faulthandler
+import json
 import os
 import random
 import signal
-import sqlite3
 import sys
 import time
-from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import cast
 
-import anyio
+import attrs
 import trio
 
-from agentflow import AsyncAggregatorAgent, AsyncDispatcher, Event, Retry, Router
-from agentflow.journal import SQLiteJournal, once, this_delivery
+from agentflow import JournalError
+from agentflow.journal import _clock
+from tests.journal import planted
+from tests.journal.faulty_disk import Fault, What, Where, faulty_disk, why_not
+from tests.journal.orders import FLOWS, Unsteady, broken, live, lost
 
-FLOWS = 40
-SCHEMA = "CREATE TABLE IF NOT EXISTS effects (name TEXT, value INTEGER)"
+ENDED, FAILED, STOPPED, RAISED, LATE = 0, 3, 4, 5, 6
+"""How a life ends by itself: well, with nothing but JournalErrors, with nothing but
+KeyboardInterrupt, with something else; and too late after that was asked of it."""
 
+LONGEST = 60
+"""Seconds a life may take: it hangs after that."""
 
-class Order(Event):
-    n: int
+STOPS_IN = 30.0
+"""Seconds after Ctrl-C: fsyncs of 2 seconds each for the batch that is written and the one
+behind it, for the session's end, and two or three each time that SQLite moves its log into
+the file, which it does as it closes it, and may do before; and a busy machine."""
 
+IN_A_ROW = 4
+"""Lives that come to harm before one may end: with one more, a handler that happened to
+run whenever the process was killed could not be told from one that ended it itself."""
 
-class Half(Event):
-    n: int
-    side: str
+HOUR = 3600.0
 
-
-class Checked(Half):
-    price: int
-
-
-class Whole(Event):
-    n: int
-    price: int
-
-
-def effect(name: str, value: int) -> None:
-    """Note an effect in the transaction that finishes the event."""
-    this_delivery().sql("INSERT INTO effects VALUES (?, ?)", name, value)
+Calls = dict[Where, int]
+"""How many calls of the disk a life makes: what happens happens at one of them."""
 
 
-async def split(event: Order) -> list[Half]:
-    """Make two halves, which are checked side by side."""
-    effect(f"split {event.n}", event.n)
-    return [Half(source="split", n=event.n, side=side) for side in ("left", "right")]
+@attrs.define
+class Harm:
+    """What a life comes to.
+
+    Attributes:
+        fault: What its disk does.
+        kill_after: Seconds after which it is killed from outside.
+        stop_after: Seconds after which it gets a Ctrl-C.
+        jumps: Seconds that its clock goes forward, or back, at each time after its begin.
+        ends: How it may end.
+        counts: Whether it has come to harm although it ended well.
+    """
+
+    fault: Fault | None = None
+    kill_after: float | None = None
+    stop_after: float | None = None
+    jumps: tuple[tuple[float, float], ...] = ()
+    ends: tuple[int, ...] = (ENDED, -signal.SIGKILL)
+    counts: bool = False
 
 
-class Unsteady(Exception):
-    """What the checker fails with now and then."""
+def kill_me() -> None:
+    """End this process at once."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def check(event: Half) -> Checked:
-    """Price a half, and fail now and then."""
-    price = await once("price", lambda: price_of(event.n))
-    if this_delivery().attempt == 1 and event.n % 5 == 0:
-        raise Unsteady
-    await anyio.sleep(0.001 * (event.n % 3))
-    effect(f"{event.side} {event.n}", price)
-    return Checked(source="check", n=event.n, side=event.side, price=price)
+def kill_at(rng: random.Random, calls: Calls, where: Where, *, after: bool) -> Fault:
+    """Return a kill before or after a call of the disk."""
+    at = rng.randint(1, calls[where])
+    return Fault(where, "call", at=at, once=True, call=kill_me, after=after)
 
 
-async def price_of(n: int) -> int:
-    """Ask nobody."""
-    return 10 * n
+def kill(rng: random.Random, calls: Calls) -> Harm:
+    """Kill it, from outside or at a call of the disk."""
+    if rng.random() < 0.3:
+        return Harm(kill_after=rng.uniform(0.0, 0.2))
+    where: Where = rng.choice(("write", "fsync"))
+    return Harm(kill_at(rng, calls, where, after=rng.random() < 0.5))
 
 
-class Combine(AsyncAggregatorAgent):
-    """Puts the halves together."""
-
-    event_types_needed = (Checked, Checked)
-
-    async def process_events(self, events: list[Event]) -> Whole:
-        one, other = events
-        assert isinstance(one, Checked)
-        assert isinstance(other, Checked)
-        effect(f"combine {one.n}", one.price + other.price)
-        return Whole(source="combine", n=one.n, price=one.price + other.price)
+def told(rng: random.Random, calls: Calls) -> Harm:
+    """Kill it when something has been committed, before anybody is told."""
+    return Harm(kill_at(rng, calls, "fsync", after=True))
 
 
-async def archive(event: Whole) -> None:
-    """Note the end of a flow."""
-    effect(f"whole {event.n}", event.price)
+def fails(rng: random.Random, calls: Calls, where: Where, what: What) -> Harm:
+    """Let the disk fail once or for good."""
+    fault = Fault(where, what, at=rng.randint(1, calls[where]), once=rng.random() < 0.5)
+    fault.forgets = where == "fsync"
+    return Harm(fault, ends=(ENDED, FAILED))
 
 
-def make_router() -> Router:
-    """Return the routes of the workload."""
-    router = Router({Order: [split], Whole: [archive]})
-    router.add_route(
-        Half,
-        check,
-        when=lambda half: type(half) is Half,
-        retry=Retry(attempts=3, on=Unsteady, initial=0.002, maximum=0.01),
-    )
-    router.add_route(Checked, Combine())
-    return router
+def eio(rng: random.Random, calls: Calls) -> Harm:
+    """Let reads or writes fail."""
+    return fails(rng, calls, rng.choice(("read", "write")), "eio")
 
 
-async def live(path: str, rounds: int) -> None:
-    """Send every order of so many rounds, once however often this runs; finish them."""
-    journal = SQLiteJournal(path, schema=SCHEMA)
-    async with (
-        AsyncDispatcher(make_router(), journal=journal) as dispatcher,
-        anyio.create_task_group() as tasks,
-    ):
-        for n in range(max(0, rounds - 2) * FLOWS, rounds * FLOWS):
-            tasks.start_soon(send_one, dispatcher, n)
+def slow(rng: random.Random, calls: Calls) -> Harm:
+    """Let each fsync take 200 ms, from some moment on."""
+    fault = Fault("fsync", "slow", at=rng.randint(1, calls["fsync"]), seconds=0.2)
+    return Harm(fault, ends=(ENDED,), counts=True)
 
 
-async def send_one(dispatcher: AsyncDispatcher, n: int) -> None:
-    """Send an order; every tenth of them twice."""
-    for _ in range(1 + (n % 10 == 0)):
-        await dispatcher.send(Order(source="test", n=n), key=f"order {n}")
+def stop(rng: random.Random, calls: Calls) -> Harm:
+    """Press Ctrl-C while each fsync takes 2 seconds."""
+    at = rng.randint(calls["fsync"] // 2, calls["fsync"])
+    fault = Fault("fsync", "slow", at=at, seconds=2.0)
+    return Harm(fault, stop_after=rng.uniform(0.5, 3.0), ends=(ENDED, STOPPED))
 
 
-def fork_life(path: str, rounds: int) -> int:
-    """Begin a session in a process of its own; return its id."""
+def clock(rng: random.Random, calls: Calls) -> Harm:
+    """Let the clock jump by an hour, before the life and in it; kill some."""
+    hour = rng.choice((-HOUR, HOUR))
+    jumps = ((0.0, rng.choice((-HOUR, 0.0, HOUR))), (rng.uniform(0.0, 0.1), hour))
+    fault = kill_at(rng, calls, "fsync", after=True) if rng.random() < 0.7 else None
+    return Harm(fault, jumps=jumps, counts=True)
+
+
+Draw = Callable[[random.Random, Calls], Harm]
+
+KINDS: dict[str, Draw] = {
+    "kill": kill,
+    "told": told,
+    "enospc": partial(fails, where="write", what="enospc"),
+    "eio": eio,
+    "fsync": partial(fails, where="fsync", what="eio"),
+    "slow": slow,
+    "stop": stop,
+    "clock": clock,
+}
+
+
+def leaves(error: BaseException) -> set[type[BaseException]]:
+    """Return the kinds of errors that a session ended with."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return set[type[BaseException]]().union(*map(leaves, group.exceptions))
+    return {type(error)}
+
+
+def let_clock_jump(jumps: tuple[tuple[float, float], ...]) -> None:
+    """Let the Unix time of this process jump."""
+    began, real = time.monotonic(), time.time
+
+    def jumping() -> float:
+        age = time.monotonic() - began
+        return real() + sum(by for at, by in jumps if age >= at)
+
+    setattr(_clock, "time", jumping)  # noqa: B010 -- no part of its interface
+
+
+def live_here(path: str, rounds: int, harm: Harm) -> int:
+    """Be a process with one life; return its exit status."""
+    signal.alarm(LONGEST)
+    # What a shell runs in the background ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    noise = os.open(f"{path}.noise", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(noise, 2)
+    faulthandler.dump_traceback_later(LONGEST - 5, file=noise)
+    if harm.jumps:
+        let_clock_jump(harm.jumps)
+    try:
+        with faulty_disk(path, harm.fault) as disk:
+            trio.run(live, path, rounds)
+        Path(f"{path}.calls").write_text(json.dumps(disk.calls), encoding="utf-8")
+    except BaseException as error:  # noqa: ASYNC103, BLE001 -- the process ends with it
+        kinds = leaves(error)
+        if kinds == {JournalError}:
+            return FAILED  # noqa: ASYNC104 -- likewise
+        # A handler may be about to fail when the session ends.
+        if KeyboardInterrupt in kinds <= {KeyboardInterrupt, Unsteady}:
+            return STOPPED  # noqa: ASYNC104 -- likewise
+        sys.excepthook(type(error), error, error.__traceback__)
+        return RAISED  # noqa: ASYNC104 -- likewise
+    return ENDED
+
+
+def run_life(path: str, rounds: int, harm: Harm) -> int:
+    """Run a life in a process of its own; return how it ended, signals being negative."""
     child = os.fork()
     if child == 0:
-        status = 1
+        status = RAISED
         try:
-            trio.run(live, path, rounds)
-            status = 0
+            status = live_here(path, rounds, harm)
         finally:
             os._exit(status)
-    return child
-
-
-def campaign(path: str, kills: int, rng: random.Random) -> int:
-    """Kill so many sessions, then let one finish; return how many rounds that took."""
-    rounds = 1
-    while kills:
-        child = fork_life(path, rounds)
-        time.sleep(rng.uniform(0.0, 0.3))
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            assert status == 0, f"a session ended with {status}"
-            rounds += 1
-            continue
+    if harm.kill_after is not None:
+        time.sleep(harm.kill_after)
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        kills -= 1
-    _, status = os.waitpid(fork_life(path, rounds), 0)
-    assert status == 0, f"the last session ended with {status}"
-    return rounds
+    if harm.stop_after is not None:
+        time.sleep(harm.stop_after)
+        os.kill(child, signal.SIGINT)
+    began = time.monotonic()
+    _, status = os.waitpid(child, 0)
+    if harm.stop_after is not None and time.monotonic() - began > STOPS_IN:
+        return LATE
+    return os.waitstatus_to_exitcode(status)
 
 
-def broken(path: str, rounds: int) -> list[str]:
-    """Return the invariants that do not hold."""
-    problems: list[str] = []
-    journal = SQLiteJournal(path, schema=SCHEMA)
-    problems += trio.run(journal.check)
-    flows = trio.run(journal.flows)
-    problems += [f"flow {f.id} is {f.status}, {f.open} open" for f in flows if f.open]
-    problems += [f"flow {f.id} is {f.status}" for f in flows if f.status != "done"]
-    problems += [f"{letter} is dead" for letter in trio.run(journal.dead_letters)]
-    with sqlite3.connect(path) as db:
-        found = Counter(db.execute("SELECT name, value FROM effects").fetchall())
-    db.close()
-    expected = Counter(
-        effect
-        for n in range(rounds * FLOWS)
-        for effect in (
-            (f"split {n}", n),
-            (f"left {n}", 10 * n),
-            (f"right {n}", 10 * n),
-            (f"combine {n}", 20 * n),
-            (f"whole {n}", 20 * n),
-        )
-    )
-    problems += [f"missing: {what}" for what in expected - found]
-    problems += [f"too often: {what}" for what in found - expected]
-    if len(flows) != rounds * FLOWS:
-        problems.append(f"{len(flows)} flows instead of {rounds * FLOWS}")
-    return problems
+@attrs.define
+class Campaign:
+    """One session after another on one file.
+
+    Attributes:
+        path: The file.
+        lives: How many there were.
+        rounds: How many rounds of orders have been sent.
+        problems: What is broken.
+    """
+
+    path: str
+    lives: int = 0
+    rounds: int = 1
+    problems: list[str] = attrs.field(factory=list[str])
+
+    def live(self, harm: Harm) -> int:
+        """Let a life come to harm, and look whether anything was lost; return its end."""
+        end = run_life(self.path, self.rounds, harm)
+        self.lives += 1
+        what = lost(self.path)
+        if end not in harm.ends:
+            what.insert(0, f"ended with {end}: {self.noise}")
+        self.problems += [f"life {self.lives} ({harm}): {problem}" for problem in what]
+        if end == ENDED:
+            self.rounds += 1
+        return end
+
+    @property
+    def noise(self) -> str:
+        """What all lives have written to standard error; they should not."""
+        return Path(f"{self.path}.noise").read_text(encoding="utf-8")
+
+    def calls(self) -> Calls:
+        """Return how many calls of the disk the last whole life has made."""
+        text = Path(f"{self.path}.calls").read_text(encoding="utf-8")
+        calls: Calls = json.loads(text)
+        return calls
+
+    def run(self, draw: Draw, times: int, rng: random.Random) -> None:
+        """Let so many lives come to harm, and one finish."""
+        calm = Harm(ends=(ENDED,))
+        self.live(calm)
+        bound, row = 20 * times + 20, 0
+        while times and not self.problems:
+            harm = draw(rng, self.calls())
+            if row == IN_A_ROW:
+                harm = calm
+            end = self.live(harm)
+            row = 0 if end == ENDED else row + 1
+            times -= end != ENDED or harm.counts
+            if self.lives > bound:
+                self.problems.append(f"{bound} lives, and {times} came to no harm")
+        if not self.problems:
+            self.live(calm)
+            self.problems += broken(self.path, range((self.rounds - 1) * FLOWS))
+            if self.noise:
+                self.problems.append(f"a life wrote: {self.noise}")
 
 
 def main() -> None:
     """Run a campaign."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kind", choices=sorted(KINDS), default="kill")
+    parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plant", choices=sorted(planted.REAL), help="a bug to find")
     options = parser.parse_args()
-    path = str(options.path)
-    rounds = campaign(path, options.kills, random.Random(options.seed))
-    problems = broken(path, rounds)
-    summary = f"{options.kills} kills, {rounds * FLOWS} flows, {len(problems)} problems"
-    sys.stdout.write("\n".join((summary, *problems, "")))
-    sys.exit(bool(problems))
+    if reason := why_not():
+        sys.exit(reason)
+    played = Campaign(str(options.path))
+    plant = planted.REAL[options.plant] if options.plant else nullcontext
+    with plant():
+        played.run(KINDS[options.kind], options.times, random.Random(options.seed))
+    sys.stdout.write(
+        f"{options.times} {options.kind}: {played.lives} lives, "
+        f"{(played.rounds - 1) * FLOWS} flows, {len(played.problems)} problems\n"
+    )
+    sys.stdout.writelines(f"{problem}\n" for problem in played.problems[:20])
+    sys.exit(bool(played.problems))
 
 
 if __name__ == "__main__":

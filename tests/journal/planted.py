@@ -1,11 +1,16 @@
-"""Bugs planted in the store, in the link and in the session: each must be caught."""
+"""Bugs planted in the store, in the link and in the session: each must be caught.
+
+`STORES` and `PATCHES` are for the simulation, `REAL` is for campaigns of real processes.
+"""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from math import inf
 from typing import Any
 
 import pytest
 
+from agentflow import _durable_feed
 from agentflow._durable_entry import EntryEngine
 from agentflow._durable_memory import FactKeeper
 from agentflow._steps import (
@@ -20,10 +25,12 @@ from agentflow._steps import (
     Memo,
     Step,
 )
+from agentflow.journal import SQLiteJournal
 from agentflow.journal._books import Delivery
 from agentflow.journal._link import StoreLink
 from agentflow.journal._memory import MemoryStore
 from agentflow.journal._store import MAX_CRASHES
+from tests.journal import orders
 
 
 class DropsOutputs(MemoryStore):
@@ -159,6 +166,7 @@ STORES = (
     ForgetsTheEnd,
     FreesNothing,
     BlamesAll,
+    ForgetsAttempts,
     LosesEmitted,
 )
 
@@ -218,4 +226,45 @@ def is_idle_early() -> Generator[None]:
         yield
 
 
-PATCHES = (tells_early, remembers_twice, is_idle_early)
+def for_ever(delivery: object) -> float:
+    """Set no bound to a wait."""
+    return inf
+
+
+@contextmanager
+def waits_by_the_clock() -> Generator[None]:
+    """Wait until a retry is due, though the clock has gone back by an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_durable_feed, "_longest", for_ever)
+        yield
+
+
+@contextmanager
+def journal_with(**options: Any) -> Generator[None]:
+    """Give the orders a journal that keeps its word less well."""
+
+    def journal_of(path: str) -> SQLiteJournal:
+        return SQLiteJournal(path, schema=orders.SCHEMA, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "journal_of", journal_of)
+        yield
+
+
+def tells_before_fsync() -> AbstractContextManager[None]:
+    """Answer when a batch is written, and not yet on disk."""
+    return journal_with(synchronous="normal")
+
+
+def drops_the_young() -> AbstractContextManager[None]:
+    """Drop what looks old by a clock that has jumped."""
+    return journal_with(keep=1800.0)
+
+
+REAL = {
+    "tells early": tells_early,
+    "tells before fsync": tells_before_fsync,
+    "drops the young": drops_the_young,
+}
+
+PATCHES = (tells_early, remembers_twice, is_idle_early, waits_by_the_clock)

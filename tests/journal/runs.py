@@ -1,6 +1,11 @@
-"""Running one seed of the simulation."""
+"""Running seeds of the simulation: ``python -m tests.journal.runs --first 0 --count 100``.
 
+Prints one line for each seed that breaks something, and ends with status 1 if one did.
+"""
+
+import argparse
 import random
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -17,7 +22,13 @@ MOMENTS: tuple[Moment, ...] = ("before", "torn", "untold", "zombie", "time", "ne
 
 def draw_crash(rng: random.Random) -> Crash:
     """Choose when the power goes off in a life."""
-    return Crash(rng.choice(MOMENTS), batch=rng.randint(1, 25), time=rng.random() * 0.1)
+    return Crash(
+        rng.choice(MOMENTS),
+        batch=rng.randint(1, 25),
+        time=rng.random() * 0.1,
+        jump=rng.choice((0.0, 0.0, -3600.0, 3600.0)),
+        jump_at=rng.choice((0.0, rng.random() * 0.1)),
+    )
 
 
 @contextmanager
@@ -58,3 +69,22 @@ def _run(world: World) -> World:
     if not world.problems:
         check(run)
     return world
+
+
+def main() -> None:
+    """Run seeds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=100)
+    options = parser.parse_args()
+    broken = 0
+    for seed in range(options.first, options.first + options.count):
+        if problems := run_seed(seed).problems:
+            broken += 1
+            sys.stdout.write(f"seed {seed}: {problems[0]}\n")
+    sys.stdout.write(f"{options.count} seeds: {broken} broken\n")
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,8 @@ A `World` outlives the processes that are simulated in it: its store is the disk
 the wall clock. In a *life* the real session runs on the real link and store, but the worker
 thread is replaced by a task, the scheduler draws from the seed, and at a moment that the
 seed has chosen the power goes off: before a batch is written, in the middle of one, after
-one is written and before anybody is told, or at any time. Then the next life begins.
+one is written and before anybody is told, or at any time. Then the next life begins. The
+wall clock may jump meanwhile: an hour on, or an hour back.
 
 The same seed gives the same trace.
 """
@@ -43,6 +44,9 @@ class Crash:
     batch: int = 0
     """Which batch of the life it happens at."""
     time: float = 0.0
+    jump: float = 0.0
+    """Seconds that the wall clock jumps by in this life."""
+    jump_at: float = 0.0
 
 
 @contextmanager
@@ -104,7 +108,7 @@ class World:
         if bound.cancelled_caught:
             self.problem("a life did not end in 600 seconds")
             self.is_on = False
-        self.wall += trio.current_time() - self._started
+        self.wall = self.now()
 
     async def _power_fails_later(self) -> None:
         await anyio.sleep(self._crash.time)
@@ -119,7 +123,9 @@ class World:
 
     def now(self) -> float:
         """Return the wall clock's time."""
-        return self.wall + trio.current_time() - self._started
+        age = trio.current_time() - self._started
+        jump = self._crash.jump if age >= self._crash.jump_at else 0.0
+        return self.wall + age + jump
 
     def problem(self, text: str) -> None:
         """Note an invariant that does not hold."""

@@ -479,18 +479,3 @@ def check_torn(store: SQLiteStore) -> None:
         if n < len(numbers) - 1:
             assert first.status == "done"
     store.shut()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_killed_process_loses_nothing(tmp_path: Path, seed: int) -> None:
-    """(J1) Fifty real kill -9 in all, ten in each campaign: every effect is there once."""
-    campaign = Path(__file__).with_name("crash_campaign.py")
-    command = [sys.executable, str(campaign), str(tmp_path / "run.db")]
-    done = subprocess.run(
-        [*command, "--kills", "10", "--seed", str(seed)],
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -75,6 +75,8 @@ class Run:
     roots: dict[str, Start] = attrs.field(factory=dict[str, Start])
     made: dict[str, bool] = attrs.field(factory=dict[str, bool])
     """Steps made with `once`: whether their value was kept."""
+    attempts: dict[str, int] = attrs.field(factory=dict[str, int])
+    """Which attempt at a delivery is on disk."""
 
     def begin(self, event: Event) -> None:
         """A handler begins: its event must be on disk."""
@@ -82,6 +84,9 @@ class Run:
             return
         if event.id not in self.world.store.books.entries:
             self.world.problem(f"{this_delivery().key} began before it was on disk")
+        key, attempt = this_delivery().key, this_delivery().attempt
+        if attempt < self.attempts.get(key, 1):
+            self.world.problem(f"{key} began with attempt {attempt} again")
 
     def row(self) -> None:
         """Say in the transaction that this delivery is done."""
@@ -117,9 +122,12 @@ class Walker(BaseAsyncAgent):
 
     async def receive_event_async(self, event: Walk) -> list[Event]:
         self.run.begin(event)
-        await self.run.step("look")
+        attempt = this_delivery().attempt
+        await self.run.step(f"look {attempt}")
+        if self.run.world.is_on:  # then the failure before it is on disk, too
+            self.run.attempts[this_delivery().key] = attempt
         await self.run.pause()
-        if this_delivery().attempt <= event.fails:
+        if attempt <= event.fails:
             raise Unsteady
         self.shared_working_memory.merge_to_working_memory({
             f"walk {event.id}": self.count(event) + 1
