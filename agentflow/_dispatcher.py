@@ -225,7 +225,7 @@ class AsyncDispatcher(Session):
         state = await self._durability.take_hold(correlation_id)
         flow = Flow(self._engine, state, partial(self._join, state))
         async with owning(self._engine, state, flow):
-            flow.on_abandon = self._durability.engine.let_go
+            flow.on_abandon = self._durability.let_go
             flow.recall(await self._durability.emitted(correlation_id))
             yield flow
 
@@ -249,7 +249,7 @@ class AsyncDispatcher(Session):
         flow = self._flow_of(state)
         async with owning(self._engine, state, flow):
             if self._durability is not None:
-                flow.on_abandon = self._durability.engine.let_go
+                flow.on_abandon = self._durability.let_go
                 await self._durability.until_kept()
             yield flow
 
@@ -337,8 +337,13 @@ class AsyncDispatcher(Session):
         if timeout is None:  # no scope: it would cost more than the wake-up
             await self._until_idle(correlation_id)
         else:
+            # With others on the journal, only the journal can say so.
+            is_idle = self._durability is None or self._durability.others is None
             with anyio.move_on_after(timeout):
                 await self._until_idle(correlation_id)
+                is_idle = True
+            if not is_idle:
+                return False
         if self._is_busy(correlation_id):
             return False
         if failed := self._engine.unclaimed.claim(correlation_id):
@@ -352,7 +357,8 @@ class AsyncDispatcher(Session):
             return
         await self._durability.take_in(correlation_id)
         await self._until_idle_here(correlation_id)
-        await self._durability.until_kept()
+        while not await self._durability.is_idle(correlation_id):
+            await self._until_idle_here(correlation_id)
         await self._until_idle_here(correlation_id)
 
     async def _until_idle_here(self, correlation_id: str | None) -> None:

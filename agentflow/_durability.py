@@ -16,6 +16,7 @@ from agentflow._durable_calls import HandlerMemos
 from agentflow._durable_feed import Feed
 from agentflow._durable_joins import Joining, check_aggregator
 from agentflow._durable_memory import FactKeeper
+from agentflow._durable_others import Others
 from agentflow._durable_waits import Recall
 from agentflow._errors import JournalError, SessionError
 from agentflow._events import Event, stamped
@@ -43,6 +44,7 @@ class Durability:
     def __init__(self, journal: Journal) -> None:
         self.engine: DurableEngine
         self.feed: Feed
+        self.others: Others | None = None
         self._journal = journal
         self._router: Router
         self._capacity: float
@@ -99,8 +101,30 @@ class Durability:
             raise
         self._connection = connection
         self.engine.connect(link)
-        self.feed = Feed(self.engine, self._capacity)
-        self.feed.begin()
+        feed = self.feed = Feed(self.engine, self._capacity)
+        self.engine.on_closing = self._closing
+        if link.lease is None:
+            link.watch(lambda news: feed.wake() if news.work else None)
+        else:
+            self._share(link, link.lease)
+        feed.begin()
+
+    def _share(self, link: Link, lease: float) -> None:
+        """Be one of several sessions of a journal."""
+        engine, feed = self.engine, self.feed
+        others = self.others = Others(engine, feed, lease)
+        link.watch(others.hear)
+        engine.others = others
+        engine._parking.goes_on_elsewhere = others.may_go_on_elsewhere
+        others.on_news = self._joining.look_again
+        feed.on_joined = others.joined
+        feed.on_ended = others.forget
+        feed.may_run_alone = others.only_kept
+
+    def _closing(self) -> None:
+        self.feed.end()
+        if self.others is not None:
+            self.others.end()
 
     def _check_agents(self, names: Iterable[str]) -> None:
         """Refuse to begin without the agents that events wait for.
@@ -165,8 +189,9 @@ class Durability:
 
         engine.resume_later = resume_later
         engine.on_deadline = watch
-        if not self.feed.done.is_set():
-            context.run(tasks.start_soon, self.feed.run)
+        context.run(tasks.start_soon, self.feed.run)
+        if self.others is not None:
+            context.run(tasks.start_soon, self.others.run)
 
     async def _until(self, flow: str, deadline: float) -> None:
         """Cancel a flow that was found in the journal when its time is up."""
@@ -221,6 +246,32 @@ class Durability:
         """Return a receipt for `send`."""
         return Receipt()
 
+    async def is_idle(self, flow: str | None) -> bool:
+        """Wait until a flow, or everything, is idle on disk; or that may have changed.
+
+        Args:
+            flow: A flow that is idle here, or None if all of them are.
+
+        Returns:
+            Whether it is idle; if not, something has happened.
+
+        Raises:
+            JournalError: The journal cannot be written.
+
+        Cancellation:
+            Leaves everything as it is.
+        """
+        if self.others is None or self.engine.closing:
+            await self.until_kept()
+            return True
+        return await self.others.idle_or_news(flow)
+
+    def let_go(self, flow: FlowState, error: BaseException) -> None:
+        """Only stop a flow whose owner's block was cancelled; see `DurableEngine`."""
+        self.engine.let_go(flow, error)
+        if flow.correlation_id in self.engine.suspended:
+            self.feed.leave(flow.correlation_id)
+
     async def until_kept(self) -> None:
         """Wait until everything that has been accepted so far is on disk.
 
@@ -261,6 +312,7 @@ class Durability:
         link = self.engine.link
         assert link is not None
         ledger = self.engine.ledger
+        self.feed.reclaim(flow)
         if flow not in ledger.flows:
             row = await link.flow(flow)
             if row is None:
@@ -271,6 +323,8 @@ class Durability:
                 )
             await self.feed.claim_flow(flow)
         state = self.engine.hold(flow)
+        if self.others is not None:
+            self.others.attend(state)
         if not state.unfinished:
             await checkpoint()
         return state  # noqa: ASYNC910 -- whose owner waits in its block
@@ -284,6 +338,8 @@ class Durability:
         link = self.engine.link
         assert link is not None
         entries = await link.events(flow)
+        if self.others is not None:
+            self.others.catch_up(self.engine.ledger.flows[flow], entries)
         unpack = self.engine.packing.unpack
         return [unpack(entry.body) for entry in entries if entry.parent is not None]
 

@@ -22,6 +22,7 @@ failure end a flow for good.
 
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from agentflow._durable_entry import EntryEngine
@@ -60,6 +61,7 @@ from agentflow._steps import (
     FreeJoins,
     Key,
     Refused,
+    Release,
     Stored,
     StoredFlow,
 )
@@ -83,12 +85,12 @@ class DurableEngine(EntryEngine):
         Returns:
             The delivery; it is not in line yet, see `Ledger.resume`.
         """
+        target = self.target_of(stored.key.agent, event)  # which may not be known
         known = stored.key.flow in self.ledger.flows
         flow = self.flow_of(stored.key.flow)
         if not known:
             flow.events = self._told[stored.key.flow] = flow_row.events
         root = self.ledger.open_root(flow, counted=True)
-        target = self.target_of(stored.key.agent, event)
         delivery = Redelivery(Delivery(event, target, root))
         delivery.attempt = stored.attempt
         flow.pending[delivery] = None
@@ -215,6 +217,8 @@ class DurableEngine(EntryEngine):
         self.wake()
 
     def _root_done(self, root: Root) -> None:
+        if self.others is not None and self.others.keeps(root):
+            return
         super()._root_done(root)
         self.on_root_done()
 
@@ -264,6 +268,10 @@ class DurableEngine(EntryEngine):
         """Strike out a cancelled handler's delivery here; see `Engine.interrupted`."""
         super().interrupted(delivery, since)
         self._over(key_of(delivery))
+
+    def _dropped(self, delivery: Delivery, reason: str) -> None:
+        super()._dropped(delivery, reason)
+        self._over(key_of(delivery))  # it may be a suspect that others wait for
 
     # -- failures -------------------------------------------------------------------
 
@@ -335,6 +343,17 @@ class DurableEngine(EntryEngine):
 
     # -- flows ----------------------------------------------------------------------
 
+    def let_go(self, flow: FlowState, error: BaseException) -> None:
+        """Only stop a flow whose owner's block was cancelled: the journal keeps it.
+
+        That may be the end of the whole program. An error of the owner's, or a deadline
+        that has passed, ends the flow for good.
+        """
+        is_overdue = self.clock() >= self.deadlines.get(flow.correlation_id, inf)
+        if not isinstance(error, Exception) and not is_overdue:
+            self.suspended.add(flow.correlation_id)
+            self.note(Release(flow=flow.correlation_id))
+
     def cut(
         self,
         flow: FlowState,
@@ -350,6 +369,8 @@ class DurableEngine(EntryEngine):
         elif first and not self.closing:
             self.note(_cut_step(flow, status, reason, by=by))
         super().cut(flow, status, reason, by=by)
+        if self.others is not None:
+            self.others.let_go(flow)
 
     def _without_targets(self, event: Event, flow: FlowState, *, taken: bool) -> None:
         if isinstance(event, TerminateEvent):
@@ -365,6 +386,7 @@ class DurableEngine(EntryEngine):
             if not self.closing:
                 self.note(FreeJoins(flow=flow.correlation_id))
         super()._end(flow, failures)
+        self.on_flow_end(flow.correlation_id)
 
     def cut_all(self, reason: str) -> None:
         """End every flow here; the journal keeps them."""

@@ -18,6 +18,7 @@ from agentflow._durable_parts import (
     nothing,
     place_of,
 )
+from agentflow._durable_sharing import Sharing, unless_fenced
 from agentflow._engine import Engine
 from agentflow._errors import (
     HandlerReturnError,
@@ -35,7 +36,6 @@ from agentflow._steps import (
     Done,
     Entry,
     Key,
-    Release,
     Step,
 )
 from agentflow.abc import Link
@@ -85,6 +85,10 @@ class EntryEngine(Engine):
         """Told of the deadline of a flow that was found in the journal."""
         self.deadlines: dict[str, float] = {}
         """When flows have to be over, on the loop's clock."""
+        self.others: Sharing | None = None
+        """What others do to the flows of this session; None if it is the only one."""
+        self.on_flow_end: Callable[[str], object] = nothing
+        """Told of each flow that is over here."""
         self.suspended: set[str] = set()
         """Flows that this session has let go of."""
         self.joining: set[str] = set()
@@ -129,6 +133,7 @@ class EntryEngine(Engine):
         """Tell somebody when all that was submitted before is on disk, or is not."""
 
         def answered(answer: Answer | JournalError) -> None:
+            answer = unless_fenced(answer)
             self._noted(answer)
             told(answer if isinstance(answer, JournalError) else True)
 
@@ -198,17 +203,6 @@ class EntryEngine(Engine):
         """Return the flow id of the next flow that a handler starts with an event."""
         n = self.notes_of(delivery).here().emitted
         return event.correlation_id or child_id(place_of(delivery), n)
-
-    def let_go(self, flow: FlowState, error: BaseException) -> None:
-        """Only stop a flow whose owner's block was cancelled: the journal keeps it.
-
-        That may be the end of the whole program. An error of the owner's, or a deadline
-        that has passed, ends the flow for good.
-        """
-        is_overdue = self.clock() >= self.deadlines.get(flow.correlation_id, inf)
-        if not isinstance(error, Exception) and not is_overdue:
-            self.suspended.add(flow.correlation_id)
-            self.note(Release(flow=flow.correlation_id))
 
     def flow_of(self, correlation_id: str) -> FlowState:
         """Return a flow, a new one where there is none."""
@@ -430,6 +424,8 @@ class EntryEngine(Engine):
         told: Callable[[bool | JournalError], object] | None,
         answer: Answer | JournalError,
     ) -> None:
+        if not outputs or outputs[0].outside:
+            answer = unless_fenced(answer)
         if self._is_broken(answer):
             self._give_up(outputs)
             if told is not None:
@@ -479,6 +475,8 @@ class EntryEngine(Engine):
         event, root, targets = output.event, output.root, output.targets
         flow = root.flow
         self._told[flow.correlation_id] = self._told.get(flow.correlation_id, 0) + 1
+        if self.others is not None:
+            self.others.saw(flow.correlation_id, event.id or "")
         if flow.status != "open" and not isinstance(event, TerminateEvent):
             if self.recorder is not None and not output.outside:
                 self.recorder.output_dropped(event, str(event.source), flow)

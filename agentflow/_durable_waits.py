@@ -16,7 +16,7 @@ from agentflow._durable_parts import key_of
 from agentflow._errors import JournalError
 from agentflow._events import Event
 from agentflow._ledger import Delivery
-from agentflow._steps import Memo
+from agentflow._steps import Entry, Look, Looked, Memo
 
 
 class Recall:
@@ -50,22 +50,41 @@ class Recall:
         key = key_of(delivery)
         engine.on_settled(key)  # a suspect that waits need not be waited for
         if name not in notes.memos:
-            # What was emitted before the wait does not count: let it come first.
-            begun = anyio.Event()
-
-            def begin(_: bool | JournalError) -> None:
-                notes.memos[name] = str(engine.told_of(key.flow))
-                begun.set()
-
-            engine.mark(begin)
-            await begun.wait()
+            notes.memos[name] = str(await self._position(key.flow))
             engine.note(Memo(key=key, name=name, value=notes.memos[name]))
         else:
             await checkpoint()
         heard = int(notes.memos[name])
-        while heard < engine.told_of(key.flow):
+        others, entries = engine.others, list[Entry]()
+        while (
+            heard < engine.told_of(key.flow)
+            if others is None
+            else not others.has_all(key.flow, entries)
+        ):
             entries = await engine.link.events(key.flow)
+            if others is not None:
+                others.catch_up(delivery.root.flow, entries)
             for entry in entries[heard:]:
                 heard += 1
                 if hear(engine.packing.unpack(entry.body), entry.parent is None):
                     return
+        if others is not None:
+            others.look(key.flow)  # for what has come between the reading and now
+
+    async def _position(self, flow: str) -> int:
+        """Return how many events a flow has had: they do not count, so let them come."""
+        engine = self._engine
+        if engine.others is not None:
+            looked = await engine.ask(Look(flow=flow))
+            assert isinstance(looked, Looked)
+            return 0 if looked.flow is None else looked.flow.events
+        counts: list[int] = []
+        begun = anyio.Event()
+
+        def begin(_: bool | JournalError) -> None:
+            counts.append(engine.told_of(flow))
+            begun.set()
+
+        engine.mark(begin)
+        await begun.wait()
+        return counts[0]

@@ -18,6 +18,8 @@ class ParkingStalls(StallWatch):
         super().__init__(max_concurrency)
         self.is_quiet: Callable[[], bool] = bool
         """Whether nothing is on its way."""
+        self.goes_on_elsewhere: Callable[[Wait], bool] | None = None
+        """Whether a handler may wait for what another session does; None for no other."""
 
     def settled(self) -> None:
         """Look at every wait, now that nothing is on its way."""
@@ -30,6 +32,9 @@ class ParkingStalls(StallWatch):
 
     def begin(self, wait: Wait) -> None:
         """Enter a handler's wait; see `StallWatch.begin`."""
+        if self.goes_on_elsewhere is not None:
+            has_tasks, elsewhere = wait.has_tasks, self.goes_on_elsewhere
+            wait.has_tasks = lambda: has_tasks() or elsewhere(wait)
         if wait.outside and not self.waits.takes_events:
             self.waits.add(wait)
             _park(wait)

@@ -123,6 +123,22 @@ class Join:
 
 
 @attrs.frozen(kw_only=True)
+class Sit(Join):
+    """Add the event of a delivery to its aggregator's set, which has a time limit.
+
+    The answer is `Joined`. Unlike with `Join`, the delivery stays open until it is
+    committed: it waits for the rest of the set, or for its time to be up. Its members are
+    None while it waits, and none if another event has the set.
+
+    Attributes:
+        overdue: Whether its time is up: an event that is in no set yet completes one with
+            what there is.
+    """
+
+    overdue: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class Fail:
     """Note that a handler raised, and that it is to be tried again.
 
@@ -256,10 +272,22 @@ class Renew:
     until: float
 
 
+@attrs.frozen(kw_only=True)
+class Look:
+    """See how far a flow is, or everything; the answer is `Looked`.
+
+    Attributes:
+        flow: The flow; None for all there is.
+    """
+
+    flow: str | None
+
+
 Step = (
     Append
     | Commit
     | Join
+    | Sit
     | Fail
     | Cut
     | Claim
@@ -269,6 +297,7 @@ Step = (
     | Memo
     | Remember
     | Renew
+    | Look
 )
 
 
@@ -375,7 +404,35 @@ class Refused:
     error: Exception
 
 
-Answer = Done | Joined | Claimed | Fenced | Refused
+@attrs.frozen(kw_only=True)
+class Looked:
+    """What there is of a flow, or of all of them.
+
+    Attributes:
+        flow: The flow; None if it is not known, or all were asked for.
+        working: How many open deliveries some owner has.
+        free: How many open deliveries nobody has.
+    """
+
+    flow: StoredFlow | None
+    working: int
+    free: int
+
+
+Answer = Done | Joined | Claimed | Fenced | Refused | Looked
+
+
+@attrs.frozen(kw_only=True)
+class News:
+    """What others have changed in the journal. It only wakes: who gets it looks.
+
+    Attributes:
+        flows: In which flows something has happened: events came, or the flow is over.
+        work: Whether there may be deliveries that nobody has.
+    """
+
+    flows: tuple[str, ...] = ()
+    work: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ from agentflow._errors import JournalError
 from agentflow._events import Event
 from agentflow._joining import Join
 from agentflow._records import Record
-from agentflow._steps import Answer, Entry, Opened, Step, StoredFlow
+from agentflow._steps import Answer, Entry, News, Opened, Step, StoredFlow
 
 if TYPE_CHECKING:  # it loads cattrs, which who has no journal does without
     from agentflow._encoding import EventRegistry
@@ -85,6 +85,24 @@ class Link(Protocol):
     @property
     def opened(self) -> Opened:
         """What the session found when it connected."""
+        ...
+
+    @property
+    def lease(self) -> float | None:
+        """Seconds until this owner counts as dead, unless it renews with `Renew`.
+
+        None for an owner that has the journal to itself. An owner with a lease looks at
+        the journal for what is idle, since others may work on its flows.
+        """
+        ...
+
+    def watch(self, told: Callable[[News], object], /) -> None:
+        """Tell the session what others change in the journal, on the event loop.
+
+        Args:
+            told: Must not block. What it is told only wakes: it may come late, twice, or
+                for a change that was undone.
+        """
         ...
 
     def now(self) -> float:

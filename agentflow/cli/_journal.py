@@ -156,9 +156,9 @@ def journal_retry(
     *flow: str,
     all: bool = False,  # noqa: A002 -- the option's name
 ) -> int:
-    """Open the dead letters of flows again, for the session that comes next.
+    """Open the dead letters of flows again.
 
-    A session that has the file already leaves them to the one after it.
+    A session that has the file takes them up at once, or else the one that comes next.
 
     Exit codes: 0 done, 1 the file cannot be written, 2 wrong command line, no journal, or
     a flow without dead letters; then nothing has changed.
@@ -187,10 +187,8 @@ def journal_retry(
             number = count(visit.retry(one), "dead letter")
             screen.say(f"opened {number} of flow {one} again")
         in_use = visit.is_in_use()
-    if in_use:
-        screen.note("a session has the file; they run when the next one begins")
-    elif chosen:
-        screen.note("they run when the next session begins")
+    if chosen:
+        screen.note(f"they run {'now' if in_use else 'when the next session begins'}")
     return DONE
 
 

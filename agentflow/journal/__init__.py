@@ -2,7 +2,8 @@
 
 General layout:
 
-- `_journals`: what users name; `_link`: group commit, over any store
+- `_journals`: what users name; `_link`: group commit, over any store; `_bell`: how other
+  processes wake the session that has a file
 - stores, which take the steps of ``agentflow._steps``: `_memory` and, on SQLite,
   `_sqlite_store` of `_sqlite_owners`, `_sqlite_steps` and `_sqlite_looks`
 - `_sqlite_visit`: a file as others than its session see it; `_story`: one flow of it

@@ -2,7 +2,8 @@
 
 import attrs
 
-from agentflow._steps import Entry, Failure, Key
+from agentflow._steps import Entry, Failure, Join, Key
+from agentflow.journal._matching import complete_set
 
 
 @attrs.define
@@ -51,6 +52,29 @@ class Seat:
     places: tuple[int, ...]
     taken_by: str | None = None
     """The event that completed the set."""
+
+
+def take_set(seats: list[Seat], step: Join, quorum: int) -> bool:
+    """Complete a set with the event of a step, if its seat and the free ones make one.
+
+    Args:
+        seats: All seats of the flow and the aggregator, in order.
+        step: The step.
+        quorum: How many events make a set.
+
+    Returns:
+        Whether there is one.
+    """
+    free = [seat for seat in seats if seat.taken_by is None]
+    chosen = complete_set([s.places for s in free], step.size, quorum)
+    if chosen is None:
+        return False
+    for index in chosen:
+        free[index].taken_by = step.key.event
+    # In the order of the places, which is how the set is to be told.
+    taken = [free[index] for index in chosen]
+    seats[:] = [s for s in seats if s not in taken] + taken
+    return True
 
 
 @attrs.define

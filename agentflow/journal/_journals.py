@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -11,9 +12,10 @@ from anyio.lowlevel import checkpoint
 
 from agentflow._encoding import EventRegistry
 from agentflow._errors import JournalError
-from agentflow._steps import DeadLetter, StoredFlow
+from agentflow._steps import DeadLetter, News, StoredFlow
 from agentflow._writer import Writer, open_writer
 from agentflow.abc import Link
+from agentflow.journal._bell import bell_of, listening
 from agentflow.journal._clock import Clock
 from agentflow.journal._link import Means, open_link
 from agentflow.journal._memory import MemoryStore
@@ -31,17 +33,33 @@ DEFAULT_KEEP = 7 * 86_400.0
 class MemoryJournal:
     """A journal in memory: durable for as long as this object lives, for tests.
 
+    With a `lease`, several sessions of one event loop may use it at once, as several
+    processes share a database: each works on what it has claimed, and goes on with what
+    another leaves when it ends, or does not renew its lease in time.
+
     Args:
         events: How events are encoded; by default every class that is loaded, in version 1.
+        lease: Seconds until a session counts as dead, unless it renews, which it does
+            three times meanwhile; None for one session at a time: a second takes all that
+            the first had.
+
+    Raises:
+        JournalError: The lease is no number above 0.
     """
 
-    def __init__(self, *, events: EventRegistry | None = None) -> None:
+    def __init__(
+        self, *, events: EventRegistry | None = None, lease: float | None = None
+    ) -> None:
+        if lease is not None and not lease > 0:
+            raise JournalError(f"lease must be above 0 s, or None, not {lease!r}")
         self.events: EventRegistry = EventRegistry() if events is None else events
         self.store: MemoryStore = MemoryStore()
+        self._lease = lease
 
     def connect(self) -> AbstractAsyncContextManager[Link]:
         """Become an owner; see `agentflow.abc.Journal`."""
-        return open_link(self.store, Means(call=_at_once, clock=Clock().now))
+        means = Means(call=_at_once, clock=Clock().now)
+        return open_link(self.store, means, self._lease)
 
     async def flows(self) -> list[StoredFlow]:
         """Return every flow the journal knows, the oldest first.
@@ -62,7 +80,9 @@ class MemoryJournal:
         return self.store.dead_letters()
 
     async def retry(self, flow: str) -> int:
-        """Make the dead letters of a flow open again, for the session that comes next.
+        """Make the dead letters of a flow open again.
+
+        A session that has the journal takes them in at once, or else the next one.
 
         Args:
             flow: Its correlation id.
@@ -107,7 +127,8 @@ class SQLiteJournal:
             await dispatcher.send(event)  # on disk when this returns
 
     One session at a time may use it. Beside it stand ``run.db-wal`` and ``run.db-shm``,
-    which belong to it, and ``run.db-lock``, which is empty.
+    which belong to it, and ``run.db-lock``, which is empty; while a session has it, also
+    ``run.db-bell``, through which it hears of `retry` in another process.
 
     Args:
         path: The file; it is made if it does not exist.
@@ -149,6 +170,7 @@ class SQLiteJournal:
         self._schema = schema
         self._keep = keep
         self._max_size = max_size
+        self._bell = bell_of(self.path)
 
     def __repr__(self) -> str:
         return f"SQLiteJournal({self.path!r})"
@@ -181,7 +203,10 @@ class SQLiteJournal:
                 tidy=tidy,
                 is_untidy=await writer.call(tidy),
             )
-            async with open_link(store, means) as link:
+            async with (
+                open_link(store, means) as link,
+                listening(self._bell, partial(link.tell, News(work=True))),
+            ):
                 yield link
 
     @asynccontextmanager
@@ -237,7 +262,9 @@ class SQLiteJournal:
         return await self._visit_or([], SQLiteVisit.dead_letters)
 
     async def retry(self, flow: str) -> int:
-        """Make the dead letters of a flow open again, for the session that comes next.
+        """Make the dead letters of a flow open again.
+
+        A session that has the journal takes them in at once, or else the next one.
 
         Args:
             flow: Its correlation id.

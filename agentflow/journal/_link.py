@@ -27,7 +27,7 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from agentflow._errors import JournalError
-from agentflow._steps import Answer, Entry, Opened, Step, StoredFlow
+from agentflow._steps import Answer, Entry, News, Opened, Step, StoredFlow
 from agentflow.journal._store import Store
 
 _T = TypeVar("_T")
@@ -84,6 +84,20 @@ class StoreLink:
         """How many steps were in the last batch."""
         self._is_closing = False
         self._tidied = -inf if means.is_untidy else means.clock()
+
+    lease: float | None = None
+    """See `Link`."""
+
+    _told: Callable[[News], object] | None = None
+
+    def watch(self, told: Callable[[News], object]) -> None:
+        """Tell the session what others change; see `Link`."""
+        self._told = told
+
+    def tell(self, news: News) -> None:
+        """Tell the session what others have changed."""
+        if self._told is not None:
+            self._told(news)
 
     def now(self) -> float:
         """Return the Unix time in seconds."""
@@ -192,11 +206,13 @@ class StoreLink:
             self._tidied = now
             await self._tidy()
 
-    async def _tidy(self) -> None:
+    async def _tidy(self) -> None:  # noqa: ASYNC910 -- when it fails it has been called
         """Clear away a little; more of it after the next batch, if there is more."""
         try:
             if await self._call(self._means.tidy):
                 self._tidied = -inf
+            if await self._call(self._store.changed):
+                self.tell(News(work=True))
         except JournalError as error:
             self._fail((), error)
 
@@ -235,6 +251,8 @@ async def open_link(
     """
     opened = cast("Opened", await means.call(lambda: store.open(means.clock(), lease)))
     link = StoreLink(store, opened, means)
+    link.lease = lease
+    store.watch(opened.owner, link.tell)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(link.write)
@@ -243,6 +261,7 @@ async def open_link(
             finally:
                 link.close()
     finally:
+        store.watch(opened.owner, None)
         if link.error is None:
             with anyio.CancelScope(shield=True):  # noqa: ASYNC102 -- it is short
                 await means.call(lambda: store.close(opened.owner))

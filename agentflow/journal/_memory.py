@@ -23,18 +23,21 @@ from agentflow._steps import (
     Join,
     Joined,
     Key,
+    Look,
+    Looked,
     Memo,
+    News,
     Opened,
     Release,
     Remember,
     Renew,
+    Sit,
     Start,
     Step,
     Stored,
     StoredFlow,
 )
-from agentflow.journal._books import Books, Delivery, FlowRow, Seat
-from agentflow.journal._matching import complete_set
+from agentflow.journal._books import Books, Delivery, FlowRow, Seat, take_set
 from agentflow.journal._store import CRASHED, MAX_CRASHES
 
 
@@ -46,10 +49,14 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.books: Books = Books()
+        self._watchers: dict[int, Callable[[News], object]] = {}
+        self._touched: dict[str, None] = {}
+        self._is_work: bool = False
         self._take: dict[type[Any], Callable[[int, Any, float], Answer]] = {
             Append: self._append,
             Commit: self._commit,
             Join: self._join,
+            Sit: self._sit,
             Fail: self._fail,
             Cut: self._cut,
             Claim: self._claim,
@@ -59,6 +66,7 @@ class MemoryStore:
             Renew: self._renew,
             Release: self._release,
             FreeJoins: self._free,
+            Look: self._look,
         }
 
     # -- owners ---------------------------------------------------------------------
@@ -72,6 +80,7 @@ class MemoryStore:
             if lease is None or (until is not None and until < now)
         }
         self._recover(dead, now)
+        self._spread(None)
         books.last_owner += 1
         books.owners[books.last_owner] = None if lease is None else now + lease
         live = [d for d in books.deliveries.values() if not d.is_dead]
@@ -98,12 +107,16 @@ class MemoryStore:
             if delivery.owner == owner:
                 delivery.owner = None
                 delivery.started = 0
+                self._is_work = True
+        self._watchers.pop(owner, None)
+        self._spread(owner)
 
     def _recover(self, owners: set[int], now: float) -> None:
         """Free what dead owners had, and see to what may have ended them."""
         for owner in owners:
             del self.books.owners[owner]
         had = [d for d in self.books.deliveries.values() if d.owner in owners]
+        self._is_work = self._is_work or bool(had)
         for delivery in had:
             delivery.owner = None
             delivery.recovered = True
@@ -119,7 +132,32 @@ class MemoryStore:
 
     def apply(self, owner: int, steps: Sequence[Step], now: float) -> list[Answer]:
         """Take steps; see `Store`."""
-        return [self._take[type(step)](owner, step, now) for step in steps]
+        answers = [self._take[type(step)](owner, step, now) for step in steps]
+        self._spread(owner)
+        return answers
+
+    # -- telling others ---------------------------------------------------------------
+
+    def watch(self, owner: int, told: Callable[[News], object] | None) -> None:
+        """Tell an owner what others change; see `Store`."""
+        self._watchers.pop(owner, None)
+        if told is not None:
+            self._watchers[owner] = told
+
+    def changed(self) -> bool:
+        """Return false: whoever watches is told at once; see `Store`."""
+        return False
+
+    def _spread(self, by: int | None) -> None:
+        """Tell everybody else what has happened since this was called last."""
+        news = News(flows=tuple(self._touched), work=self._is_work)
+        self._touched, self._is_work = {}, False
+        if news.flows or news.work:
+            for owner, told in tuple(self._watchers.items()):
+                if owner != by:
+                    told(news)
+
+    # -- steps, one by one ------------------------------------------------------------
 
     def _mine(self, owner: int, key: Key) -> Delivery | None:
         """Return a delivery if the owner has it and lives: the fence."""
@@ -149,6 +187,7 @@ class MemoryStore:
             flow = books.flows[entry.flow] = FlowRow(entry.flow, now)
         flow.status, flow.reason, flow.ended = "open", "", None
         flow.events += 1
+        self._touched[flow.id] = None
         flow.open += len(entry.agents)
         for agent in entry.agents:
             made = Delivery(entry, agent, owner)
@@ -179,6 +218,7 @@ class MemoryStore:
     def _close_if_done(self, flow: FlowRow, now: float) -> None:
         if flow.open == 0 and flow.status == "open":
             flow.status, flow.ended = "done", now
+            self._touched[flow.id] = None
 
     def _free_joins(self, flow: str) -> None:
         for key in [key for key in self.books.joins if key[0] == flow]:
@@ -192,19 +232,34 @@ class MemoryStore:
         seats = self.books.joins.setdefault((flow, agent), [])
         if not any(seat.event_id == event_id for seat in seats):
             seats.append(Seat(event_id, step.places))
-            free = [seat for seat in seats if seat.taken_by is None]
-            chosen = complete_set([s.places for s in free], step.size, step.quorum)
-            if chosen is None:
+            if not take_set(seats, step, step.quorum):
                 self._finish(delivery, now)
                 return Joined(members=None)
-            for index in chosen:
-                free[index].taken_by = event_id
-            # In the order of the places, which is how the set is to be told.
-            taken = [free[index] for index in chosen]
-            seats[:] = [s for s in seats if s not in taken] + taken
+        return self._members(seats, event_id)
+
+    def _members(self, seats: Sequence[Seat], event_id: str) -> Joined:
         ids = tuple(seat.event_id for seat in seats if seat.taken_by == event_id)
         bodies = tuple(self.books.entries[member].body for member in ids)
         return Joined(members=ids, bodies=bodies)
+
+    def _sit(self, owner: int, step: Sit, _now: float) -> Answer:
+        if self._mine(owner, step.key) is None:
+            return Fenced()
+        flow, event_id, agent = step.key
+        seats = self.books.joins.setdefault((flow, agent), [])
+        mine = next((seat for seat in seats if seat.event_id == event_id), None)
+        if mine is None:
+            mine = Seat(event_id, step.places)
+            seats.append(mine)
+            if take_set(seats, step, step.quorum):
+                self._touched[flow] = None
+        joined = self._members(seats, event_id)
+        if joined.members or mine.taken_by is not None:
+            return joined
+        if not step.overdue:
+            return Joined(members=None)
+        take_set(seats, step, 0)
+        return self._members(seats, event_id)
 
     def _fail(self, owner: int, step: Fail, now: float) -> Answer:
         delivery = self._mine(owner, step.key)
@@ -235,6 +290,7 @@ class MemoryStore:
         if flow is None or flow.status != "open":
             return
         flow.status, flow.reason, flow.ended, flow.open = status, reason, now, 0
+        self._touched[flow_id] = None
         for key, delivery in tuple(self.books.deliveries.items()):
             if delivery.entry.flow != flow_id:
                 continue
@@ -317,7 +373,18 @@ class MemoryStore:
         for delivery in self.books.deliveries.values():
             if delivery.owner == owner and delivery.entry.flow == step.flow:
                 delivery.owner = None
+                self._is_work = True
         return Done()
+
+    def _look(self, _owner: int, step: Look, _now: float) -> Answer:
+        asked = [
+            d
+            for d in self.books.deliveries.values()
+            if not d.is_dead and step.flow in {None, d.entry.flow}
+        ]
+        free = sum(d.owner is None for d in asked)
+        flow = None if step.flow is None else self.flow(step.flow)
+        return Looked(flow=flow, working=len(asked) - free, free=free)
 
     # -- looking --------------------------------------------------------------------
 
@@ -363,6 +430,9 @@ class MemoryStore:
             row = self.books.flows[flow]
             row.status, row.reason, row.ended = "open", "", None
             row.open += len(dead)
+            self._touched[flow] = None
+            self._is_work = True
+        self._spread(None)
         return len(dead)
 
     def drop(self, flow: str) -> int:

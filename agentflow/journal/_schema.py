@@ -59,7 +59,7 @@ WHEN new.op <= 2 BEGIN
     DELETE FROM agentflow_deliveries
     WHERE event = new.done_event AND agent = new.done_agent;
     INSERT INTO agentflow_deliveries (event, agent, owner, place)
-    SELECT new.seq, new.agent, new.owner, iif(new.op = 2, new.flow, 0)
+    SELECT new.seq, new.agent, new.owner, CASE new.op WHEN 2 THEN new.flow ELSE 0 END
     WHERE new.agent IS NOT NULL;
 END;
 CREATE TEMP TRIGGER agentflow_count INSTEAD OF INSERT ON agentflow_batch

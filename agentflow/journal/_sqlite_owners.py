@@ -1,12 +1,13 @@
 """Who owns what in an SQLite journal: opening, closing, the fence, and dead owners."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from json import dumps
 
-from agentflow._steps import FlowEnd, Key, Opened
+from agentflow._steps import Answer, FlowEnd, Key, Look, Looked, News, Opened
 from agentflow.journal import _schema as sql
 from agentflow.journal._holdings import Holdings
-from agentflow.journal._sqlite import Connection, Database
+from agentflow.journal._sqlite import Connection, Database, translated
+from agentflow.journal._sqlite_looks import flows_where
 from agentflow.journal._store import CRASHED, MAX_CRASHES
 
 
@@ -23,6 +24,7 @@ class SQLiteOwners:
         self._holdings = Holdings()
         self._alive: set[int] = set()
         """The owners that have opened this store and not closed it."""
+        self._version: int = self._data_version()
 
     def open(self, now: float, lease: float | None = None) -> Opened:
         """Become an owner; see `Store`."""
@@ -75,6 +77,32 @@ class SQLiteOwners:
             )
         self._alive.discard(owner)
         self._holdings.free({owner})
+
+    def watch(self, owner: int, told: Callable[[News], object] | None) -> None:
+        """Tell nothing: what others change shows in `changed`; see `Store`."""
+
+    def changed(self) -> bool:
+        """Return whether another connection has written since; see `Store`."""
+        before, self._version = self._version, self._data_version()
+        return before != self._version
+
+    def _data_version(self) -> int:
+        with translated(self._files.path):
+            (version,) = self.db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _look(self, _owner: int, step: Look, _now: float) -> Answer:
+        free, count = self.db.execute(
+            "SELECT total(owner IS NULL), count(*) FROM agentflow_deliveries "  # noqa: S608 -- ours
+            f"WHERE dead = 0 AND (? IS NULL OR {sql.OF_FLOW_ID})",
+            (step.flow, step.flow),
+        ).fetchone()
+        found = flows_where(self.db, "id = ?", step.flow)
+        return Looked(
+            flow=found[0] if found else None,
+            working=count - int(free),
+            free=int(free),
+        )
 
     def _recover(self, owners: Sequence[int], now: float) -> None:
         """Free what dead owners had, and see to what may have ended them."""

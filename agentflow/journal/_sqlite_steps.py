@@ -25,6 +25,7 @@ from agentflow._steps import (
     Join,
     Joined,
     Key,
+    Look,
     Memo,
     Refused,
     Release,
@@ -68,6 +69,7 @@ class SQLiteSteps(SQLiteOwners):
             Renew: self._renew,
             Release: self._release,
             FreeJoins: self._free,
+            Look: self._look,
         }
 
     # -- steps ----------------------------------------------------------------------
@@ -181,8 +183,10 @@ class SQLiteSteps(SQLiteOwners):
         if known is None and not self._seat(step, flow, event):
             self._commit(owner, Commit(key=step.key), now)
             return Joined(members=None)
-        place = (flow, step.key.agent, event)
-        rows = self.db.execute(sql.MEMBERS, place).fetchall()
+        return self._members(flow, step.key.agent, event)
+
+    def _members(self, flow: int, agent: str, event: int) -> Joined:
+        rows = self.db.execute(sql.MEMBERS, (flow, agent, event)).fetchall()
         return Joined(
             members=tuple(event for event, _ in rows),
             bodies=tuple(body for _, body in rows),
@@ -191,18 +195,23 @@ class SQLiteSteps(SQLiteOwners):
     def _seat(self, step: Join, flow: int, event: int) -> bool:
         """Add an event to its set; return whether that is complete with it."""
         agent = step.key.agent
+        places = ",".join(map(str, step.places))
+        self.db.execute(
+            "INSERT INTO agentflow_seats VALUES (?, ?, ?, ?, ?, NULL)",
+            (flow, agent, event, self._batches.new_seq(), places),
+        )
+        return self._take_set(step, flow, event, quorum=step.quorum)
+
+    def _take_set(self, step: Join, flow: int, event: int, *, quorum: int) -> bool:
+        """Complete a set with an event, if its seat and the free ones make one."""
+        agent = step.key.agent
         free = self.db.execute(
             "SELECT event, places FROM agentflow_seats "
             "WHERE flow = ? AND agent = ? AND taken_by IS NULL ORDER BY seq",
             (flow, agent),
         ).fetchall()
-        free.append((event, ",".join(map(str, step.places))))
-        self.db.execute(
-            "INSERT INTO agentflow_seats VALUES (?, ?, ?, ?, ?, NULL)",
-            (flow, agent, event, self._batches.new_seq(), free[-1][1]),
-        )
         fitting = [[int(p) for p in places.split(",") if p] for _, places in free]
-        chosen = complete_set(fitting, step.size, step.quorum)
+        chosen = complete_set(fitting, step.size, quorum)
         for index in chosen or ():
             # Numbered anew in the order of the places, which is how the set is told.
             self.db.execute(

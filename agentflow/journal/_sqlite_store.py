@@ -2,10 +2,10 @@
 
 from agentflow.journal._sqlite import Database, Synchronous, translated
 from agentflow.journal._sqlite_looks import SQLiteLooks
-from agentflow.journal._sqlite_steps import SQLiteSteps
+from agentflow.journal._sqlite_sits import SQLiteSits
 
 
-class SQLiteStore(SQLiteSteps, SQLiteLooks):
+class SQLiteStore(SQLiteSits, SQLiteLooks):
     """A `Store` on an SQLite file.
 
     Args:
@@ -24,7 +24,7 @@ class SQLiteStore(SQLiteSteps, SQLiteLooks):
         files = Database(path, synchronous=synchronous, schema=schema)
         with translated(path):
             SQLiteLooks.__init__(self, files)
-            SQLiteSteps.__init__(self, files)
+            SQLiteSits.__init__(self, files)
 
     def shut(self) -> None:
         """Let go of the file."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from agentflow._steps import Failure, StoredFlow
+from agentflow.journal._bell import bell_of, ring
 from agentflow.journal._sqlite import Existing, is_in_use, translated
 from agentflow.journal._sqlite_looks import SQLiteLooks
 from agentflow.journal._story import Failed, FlowStory, Pending, Seated
@@ -125,6 +126,12 @@ class SQLiteVisit(SQLiteLooks):
     def shut(self) -> None:
         """Let go of the file."""
         self._connected.close()
+
+    def retry(self, flow: str) -> int:
+        """Make dead letters open again, and wake the session that has the file."""
+        count = super().retry(flow)
+        ring(bell_of(self._connected.path))
+        return count
 
     def is_in_use(self) -> bool:
         """Return whether a session has the file."""

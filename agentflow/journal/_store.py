@@ -1,9 +1,17 @@
 """What every store does: the steps of `agentflow._steps`, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from agentflow._steps import Answer, DeadLetter, Entry, Opened, Step, StoredFlow
+from agentflow._steps import (
+    Answer,
+    DeadLetter,
+    Entry,
+    News,
+    Opened,
+    Step,
+    StoredFlow,
+)
 
 MAX_CRASHES = 3
 """How often a delivery may end the process while it runs alone before it is dead."""
@@ -49,6 +57,21 @@ class Store(Protocol):
 
     def close(self, owner: int) -> None:
         """Note that an owner ends in order; what it had is free for the next."""
+        ...
+
+    def watch(self, owner: int, told: Callable[[News], object] | None) -> None:
+        """Tell an owner what others change, from now on.
+
+        A store that cannot tell has `changed` say so when it is asked.
+
+        Args:
+            owner: Whom.
+            told: Called from within the call that makes the change; None to stop.
+        """
+        ...
+
+    def changed(self) -> bool:
+        """Return whether others may have changed something that nobody was told of."""
         ...
 
     def flows(self) -> list[StoredFlow]:

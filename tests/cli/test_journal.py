@@ -295,9 +295,9 @@ def test_an_abbreviation_that_is_an_id_is_that_flow(
 def test_a_session_of_another_process_is_noticed(
     command: Command, tmp_path: Path
 ) -> None:
-    """Everything works beside it; what is retried is left to the next one."""
+    """Everything works beside it, and it takes up what is retried."""
     path = tmp_path / "run.db"
-    with living(path, "tent", "cash"):
+    with living(path, "tent", "cash", "glass"):
         assert "; a session has the file" in shown(command, "list", path)
         while "kept charge" not in (told := shown(command, "show", path, "tent")):
             pass  # its handler is about to
@@ -309,9 +309,11 @@ def test_a_session_of_another_process_is_noticed(
         )
         assert command("journal", "check", path).code == 0
         assert command("journal", "backup", path, tmp_path / "copy.db").code == 0
-        assert command("journal", "retry", path, "--all").err == (
-            "a session has the file; they run when the next one begins\n"
-        )
+        while as_json(command, "show", path, "glass")["flow"]["status"] == "open":
+            pass
+        assert command("journal", "retry", path, "--all").err == "they run now\n"
+        while len(as_json(command, "show", path, "glass")["failures"]) < 4:
+            pass
     assert "no session has the file" in shown(command, "list", tmp_path / "copy.db")
 
 

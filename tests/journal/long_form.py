@@ -51,13 +51,15 @@ class Part:
         """Yield the arguments of each campaign."""
         for number, first in enumerate(range(0, times, self.each)):
             count = str(min(self.each, times - first))
-            if self.program == SEEDS:
-                yield [*SEEDS, "--first", str(seed + first), "--count", count]
+            if self.program[0] == SEEDS[0]:
+                yield [*self.program, "--first", str(seed + first), "--count", count]
             else:
                 yield [*self.program, "--times", count, "--seed", str(seed + number)]
 
 
 SEEDS = ("tests.journal.runs",)
+
+FLEETS = (*SEEDS, "--fleet")
 
 
 def crash(kind: str) -> tuple[str, ...]:
@@ -69,6 +71,7 @@ POISON = ("tests.journal.poison_campaign", FILE)
 
 PARTS = {
     "seeds": Part(100_000, 500, "simulated sessions", SEEDS),
+    "fleets": Part(10_000, 200, "simulated sessions on one journal", FLEETS),
     "kill": Part(2_000, 20, "kill -9", crash("kill")),
     "told": Part(1_000, 20, "committed, and killed before it was told", crash("told")),
     "poison": Part(100, 10, "handlers that end their process", POISON),

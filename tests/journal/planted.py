@@ -8,14 +8,19 @@ from contextlib import AbstractContextManager, contextmanager
 from math import inf
 from typing import Any
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from agentflow import _durable_feed
 from agentflow._durable_entry import EntryEngine
 from agentflow._durable_memory import FactKeeper
+from agentflow._durable_others import Others
+from agentflow._ledger import Root
 from agentflow._steps import (
     Answer,
     Append,
+    Claim,
     Commit,
     Done,
     Entry,
@@ -23,6 +28,7 @@ from agentflow._steps import (
     Join,
     Key,
     Memo,
+    Renew,
     Step,
 )
 from agentflow.journal import SQLiteJournal
@@ -154,6 +160,35 @@ class LosesEmitted(MemoryStore):
         return super()._append(owner, step, now)
 
 
+class FreesTheLiving(MemoryStore):
+    """Takes everybody else for dead at each claim, and lets them go on."""
+
+    def _claim(self, owner: int, step: Claim, now: float) -> Answer:
+        for delivery in self.books.deliveries.values():
+            if not delivery.is_dead:
+                delivery.owner = None
+        return super()._claim(owner, step, now)
+
+
+class FreesNobody(MemoryStore):
+    """Never takes anybody for dead."""
+
+    def _recover(self, owners: set[int], now: float) -> None:
+        pass
+
+
+class RenewsTheDead(HasNoFence):
+    """Lets an owner that was taken for dead live again, with what it had."""
+
+    def _renew(self, owner: int, step: Renew, _now: float) -> Answer:
+        self.books.owners[owner] = step.until
+        return Done()
+
+    def _append(self, owner: int, step: Append, now: float) -> Answer:
+        self.books.owners.setdefault(owner, now + 1)
+        return super()._append(owner, step, now)
+
+
 STORES = (
     DropsOutputs,
     HasNoFence,
@@ -268,3 +303,47 @@ REAL = {
 }
 
 PATCHES = (tells_early, remembers_twice, is_idle_early, waits_by_the_clock)
+
+
+async def idle_at_once(others: Others, flow: str | None) -> bool:
+    """Say that all is idle, since it is so here."""
+    await checkpoint()
+    return True
+
+
+@contextmanager
+def asks_nobody() -> Generator[None]:
+    """Take what is idle here for idle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Others, "idle_or_news", idle_at_once)
+        yield
+
+
+async def never(others: Others) -> None:
+    """Do nothing for ever."""
+    await anyio.sleep_forever()
+
+
+@contextmanager
+def never_renews() -> Generator[None]:
+    """Let every lease run out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Others, "_renew", never)
+        yield
+
+
+def unkept(others: Others, root: Root) -> bool:
+    """Let each flow be idle when it is so here."""
+    return False
+
+
+@contextmanager
+def keeps_nothing() -> Generator[None]:
+    """Let each flow be idle when it is so here, and do not ask."""
+    with asks_nobody(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Others, "keeps", unkept)
+        yield
+
+
+FLEET_STORES = (*STORES, FreesTheLiving, FreesNobody, RenewsTheDead)
+FLEET_PATCHES = (*PATCHES, asks_nobody, never_renews, keeps_nothing)

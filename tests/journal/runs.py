@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+import pytest
 import trio._core._run as scheduler
 
-from agentflow import _workers
+from agentflow import _durable_feed, _workers
 from agentflow.journal._memory import MemoryStore
+from tests.journal.fleet import Fleet
 from tests.journal.simulation import Crash, Moment, World
 from tests.journal.workload import check, new_run, session
 
@@ -71,15 +73,33 @@ def _run(world: World) -> World:
     return world
 
 
+def run_fleet(seed: int, store: Callable[[], MemoryStore] = MemoryStore) -> Fleet:
+    """Run a seed with several processes to its end; its problems are in the fleet."""
+    with repeatable(seed):
+        fleet = Fleet(seed, store())
+        run = new_run(fleet)
+        with pytest.MonkeyPatch.context() as patch:
+            # So that the deliveries of one flow come into several hands.
+            patch.setattr(_durable_feed, "CHUNK", fleet.rng.choice((1, 2, 500)))
+            fleet.run_all(run, fleet.rng.choice((2, 2, 3)))
+        if not fleet.problems:
+            check(run)
+        return fleet
+
+
 def main() -> None:
     """Run seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument(
+        "--fleet", action="store_true", help="several processes on one journal"
+    )
     options = parser.parse_args()
+    run = run_fleet if options.fleet else run_seed
     broken = 0
     for seed in range(options.first, options.first + options.count):
-        if problems := run_seed(seed).problems:
+        if problems := run(seed).problems:
             broken += 1
             sys.stdout.write(f"seed {seed}: {problems[0]}\n")
     sys.stdout.write(f"{options.count} seeds: {broken} broken\n")

@@ -80,6 +80,11 @@ class World:
         self._late: list[tuple[int, Sequence[Step]]] = []
         self._started = 0.0
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the process that asks has its own deliveries to itself."""
+        return True
+
     # -- lives
 
     def live(

@@ -18,12 +18,18 @@ from agentflow._steps import (
     Join,
     Joined,
     Key,
+    Look,
+    Looked,
     Memo,
+    News,
+    Release,
+    Renew,
     Start,
 )
 from agentflow.journal._matching import complete_set
 from agentflow.journal._memory import MemoryStore
 from agentflow.journal._sqlite_store import SQLiteStore
+from agentflow.journal._sqlite_visit import visiting
 
 AnyStore = MemoryStore | SQLiteStore
 
@@ -65,6 +71,84 @@ def test_what_a_late_owner_had_goes_to_another_and_is_fenced(store: AnyStore) ->
     assert [e.id for e in store.events("f")] == ["e"]
     done = store.apply(two, [Commit(key=Key("f", "e", "a"))], 12.0)
     assert done == [Done(new=())]
+
+
+def test_who_renews_its_lease_lives(store: AnyStore) -> None:
+    """(J17) Whoever is too late is told so, and lives no more."""
+    one = store.open(0.0, lease=10.0).owner
+    two = store.open(0.0, lease=1000.0).owner
+    store.apply(one, [Append(entries=(entry("e", "a"),))], 0.0)
+    assert store.apply(one, [Renew(until=19.0)], 9.0) == [Done()]
+    assert claim(store, two, 18.0) == []
+    assert claim(store, two, 20.0) == [Key("f", "e", "a")]
+    assert store.apply(one, [Renew(until=30.0)], 20.0) == [Fenced()]
+    late = Append(entries=(entry("late", "a"),))
+    assert store.apply(one, [late], 20.0) == [Fenced()]
+
+
+def test_what_is_open_is_counted_by_who_has_it(store: AnyStore) -> None:
+    """(J17) Of one flow or of all; what is dead or done counts for nothing."""
+    owner = store.open(0.0, lease=10.0).owner
+    new = [entry("e", "a", "b"), entry("g", "a", flow="g"), entry("h", "a", flow="h")]
+    store.apply(owner, [Append(entries=tuple(new)), Release(flow="g")], 0.0)
+    store.apply(owner, [Cut(flow="h", status="failed", reason="no")], 0.0)
+    store.apply(owner, [Commit(key=Key("f", "e", "a"))], 0.0)
+    looks = [Look(flow=flow) for flow in ("f", "g", "h", "unknown", None)]
+    answers = store.apply(owner, looks, 1.0)
+    counts = [(a.working, a.free) for a in answers if isinstance(a, Looked)]
+    assert counts == [(1, 0), (0, 1), (0, 0), (0, 0), (1, 1)]
+    assert [a.flow for a in answers if isinstance(a, Looked)] == [
+        *map(store.flow, "fgh"),
+        None,
+        None,
+    ]
+
+
+def test_an_owner_is_told_what_others_change() -> None:
+    """(J17) In memory at once."""
+    store = MemoryStore()
+    heard: list[News] = []
+    one, two = store.open(0.0, 10.0).owner, store.open(0.0, 10.0).owner
+    store.watch(one, heard.append)
+    store.apply(one, [Append(entries=(entry("e", "a"),))], 0.0)
+    assert heard == []
+    store.apply(two, [Append(entries=(entry("g", "a", flow="g"),))], 0.0)
+    store.apply(two, [Commit(key=Key("g", "g", "a"))], 0.0)
+    store.apply(two, [Cut(flow="f", status="failed", reason="no")], 0.0)
+    store.apply(two, [Append(entries=(entry("h", "a", flow="h"),))], 0.0)
+    store.apply(two, [Release(flow="h")], 0.0)
+    store.retry("f")
+    assert heard == [
+        News(flows=("g",)),
+        News(flows=("g",)),
+        News(flows=("f",)),
+        News(flows=("h",)),
+        News(work=True),
+        News(flows=("f",), work=True),
+    ]
+    heard.clear()
+    claim(store, two, 1.0)
+    store.close(two)
+    store.watch(one, None)
+    store.retry("f")
+    assert heard == [News(work=True)]
+    assert not store.changed()
+
+
+def test_a_file_says_when_others_have_changed_it(tmp_path: Path) -> None:
+    """(J17) Once, to the session that asks."""
+    path = str(tmp_path / "run.db")
+    file = SQLiteStore(path)
+    heard: list[News] = []
+    file.watch(1, heard.append)
+    owner = file.open(0.0).owner
+    file.apply(owner, [Append(entries=(entry("e", "a"),))], 0.0)
+    file.apply(owner, [Cut(flow="f", status="failed", reason="no")], 0.0)
+    assert not file.changed()
+    with visiting(path, write=True) as visit:
+        assert visit.retry("f") == 1
+    assert [file.changed(), file.changed()] == [True, False]
+    file.shut()
 
 
 def test_only_three_crashes_alone_make_a_dead_letter(store: AnyStore) -> None:

@@ -10,15 +10,18 @@ from agentflow._steps import (
     Claim,
     Commit,
     Cut,
+    DeadLetter,
     Entry,
     Fail,
     FreeJoins,
     Join,
     Key,
+    Look,
     Memo,
     Release,
     Remember,
     Renew,
+    Sit,
     Start,
     Step,
 )
@@ -32,6 +35,10 @@ TOUCHES = ("fail", "start", "alone", "memo", "free", "release")
 flows = st.sampled_from(FLOWS)
 agents = st.lists(st.sampled_from(AGENTS), unique=True, max_size=2).map(tuple)
 numbers = st.integers(0, 30)
+
+
+def _key(letter: DeadLetter) -> Key:
+    return letter.key
 
 
 class StoresAgree(RuleBasedStateMachine):
@@ -104,6 +111,12 @@ class StoresAgree(RuleBasedStateMachine):
             Join(key=self.key(number), places=places, size=3, quorum=quorum)
         )
 
+    @rule(number=numbers, places=st.sampled_from([(0,), (0, 1)]), late=st.booleans())
+    def sit(self, number: int, places: tuple[int, ...], late: bool) -> None:
+        self.batch.append(
+            Sit(key=self.key(number), places=places, size=3, quorum=2, overdue=late)
+        )
+
     @rule(number=numbers, what=st.sampled_from(TOUCHES))
     def touch(self, number: int, what: str) -> None:
         key = self.key(number)
@@ -142,6 +155,10 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4), flow=st.none() | flows, suspects=st.booleans())
     def claim(self, limit: int, flow: str | None, suspects: bool) -> None:
         self.batch.append(Claim(limit=limit, flow=flow, suspects=suspects))
+
+    @rule(flow=st.none() | flows)
+    def look(self, flow: str | None) -> None:
+        self.batch.append(Look(flow=flow))
 
     @rule()
     def renew(self) -> None:
@@ -186,7 +203,8 @@ class StoresAgree(RuleBasedStateMachine):
         twin, sqlite = self.twin, self.sqlite
         by_id = sorted(twin.flows(), key=lambda flow: (flow.started, flow.id))
         assert sqlite.flows() == by_id
-        assert sqlite.dead_letters() == twin.dead_letters()
+        letters = [sorted(s.dead_letters(), key=_key) for s in (sqlite, twin)]
+        assert letters[0] == letters[1]
         for flow in FLOWS:
             assert sqlite.flow(flow) == twin.flow(flow)
             assert sqlite.events(flow) == twin.events(flow)

@@ -102,7 +102,7 @@ class Run:
         key = f"{this_delivery().key} {name}"
 
         async def make() -> int:
-            if self.made.get(key):
+            if self.made.get(key) and self.world.is_current:
                 self.world.problem(f"{key} was made again")
             self.made[key] = False
             await self.pause()
