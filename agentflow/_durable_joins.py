@@ -140,9 +140,8 @@ class Joining:
 
     def look_again(self, flow: str) -> None:
         """Let what waits for sets of a flow ask: another session may have done one."""
-        for place in tuple(self._changed):
-            if place[1] == flow:
-                self._wake(place)
+        for place in [place for place in self._changed if place[1] == flow]:
+            self._wake(place)
 
     async def _in_turn(
         self,

@@ -28,9 +28,7 @@ COMMANDS = {
     "journal show": (
         "Show a flow: its events in order, who got them, what is open, and what failed."
     ),
-    "journal retry": (
-        "Open the dead letters of flows again, for the session that comes next."
-    ),
+    "journal retry": ("Open the dead letters of flows again."),
     "journal drop": "Forget flows that are over, with their dead letters.",
     "journal check": "Look whether a journal is sound and its counters are right.",
     "journal backup": "Copy a journal to another file, also while a session has it.",

@@ -88,7 +88,7 @@ class StoreLink:
     lease: float | None = None
     """See `Link`."""
 
-    _told: Callable[[News], object] | None = None
+    _told: Callable[[News], object] = bool  # nobody, until `watch`
 
     def watch(self, told: Callable[[News], object]) -> None:
         """Tell the session what others change; see `Link`."""
@@ -96,8 +96,7 @@ class StoreLink:
 
     def tell(self, news: News) -> None:
         """Tell the session what others have changed."""
-        if self._told is not None:
-            self._told(news)
+        self._told(news)
 
     def now(self) -> float:
         """Return the Unix time in seconds."""

@@ -346,4 +346,10 @@ def keeps_nothing() -> Generator[None]:
 
 
 FLEET_STORES = (*STORES, FreesTheLiving, FreesNobody, RenewsTheDead)
-FLEET_PATCHES = (*PATCHES, asks_nobody, never_renews, keeps_nothing)
+FLEET_PATCHES = (
+    *(patch for patch in PATCHES if patch is not waits_by_the_clock),
+    asks_nobody,
+    never_renews,
+    keeps_nothing,
+)
+"""The clock of a fleet does not jump."""

@@ -25,7 +25,7 @@ import trio.testing
 
 from agentflow._encoding import EventRegistry
 from agentflow._errors import JournalError
-from agentflow._steps import Answer, Step
+from agentflow._steps import Answer, Claimed, Fenced, Key, Step
 from agentflow.abc import Link
 from agentflow.journal._link import Means, open_link
 from agentflow.journal._memory import MemoryStore
@@ -79,6 +79,8 @@ class World:
         self._batches = 0
         self._late: list[tuple[int, Sequence[Step]]] = []
         self._started = 0.0
+        self._holders: dict[Key, int] = {}
+        """Who has claimed each delivery last."""
 
     @property
     def is_current(self) -> bool:
@@ -172,7 +174,7 @@ class World:
                 self._late.append((owner, steps))
             self.power_off()
             self.check_power()
-        answers = self.store.apply(owner, steps, now)
+        answers = self._apply(owner, steps, now)
         self.trace += [str(answer) for answer in answers]
         if moment == "untold":
             self.power_off()
@@ -184,7 +186,21 @@ class World:
         if self._late and self.rng.random() < 0.3:
             owner, steps = self._late.pop()
             self.trace.append("a dead owner's batch arrives")
-            self.store.apply(owner, steps, now)
+            self._apply(owner, steps, now)
+
+    def _apply(self, owner: int, steps: Sequence[Step], now: float) -> list[Answer]:
+        """Write a batch, and see to it that nobody gets past the fence."""
+        answers = self.store.apply(owner, steps, now)
+        for step, answer in zip(steps, answers, strict=True):
+            if isinstance(answer, Claimed):
+                claimed = (delivery.key for delivery in answer.deliveries)
+                self._holders.update(dict.fromkeys(claimed, owner))
+            key = getattr(step, "key", None) or getattr(step, "by", None)
+            if key is None or isinstance(answer, Fenced):
+                continue
+            if self._holders.get(key, owner) != owner:
+                self.problem(f"{owner} changed {key}, which it has lost")
+        return answers
 
 
 class _PoweredStore:

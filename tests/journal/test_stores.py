@@ -14,6 +14,7 @@ from agentflow._steps import (
     Cut,
     Done,
     Entry,
+    Fail,
     Fenced,
     Join,
     Joined,
@@ -23,8 +24,10 @@ from agentflow._steps import (
     Memo,
     News,
     Release,
+    Remember,
     Renew,
     Start,
+    Step,
 )
 from agentflow.journal._matching import complete_set
 from agentflow.journal._memory import MemoryStore
@@ -67,7 +70,17 @@ def test_what_a_late_owner_had_goes_to_another_and_is_fenced(store: AnyStore) ->
     assert claim(store, two, 5.0) == []
     assert claim(store, two, 11.0) == [Key("f", "e", "a")]
     commit = Commit(key=Key("f", "e", "a"), entries=(entry("late"),))
-    assert store.apply(one, [commit], 12.0) == [Fenced()]
+    lost: list[Step] = [
+        commit,
+        Append(entries=(entry("late"),), by=commit.key),
+        Join(key=commit.key, places=(0,), size=1, quorum=1),
+        Fail(key=commit.key, attempt=1, due=0.0, error="late"),
+        Start(key=commit.key),
+        Memo(key=commit.key, name="late", value=""),
+        Remember(facts=(("late", "1"),), key=commit.key, name="late"),
+        Cut(flow="f", status="failed", reason="late", by=commit.key),
+    ]
+    assert store.apply(one, lost, 12.0) == [Fenced()] * len(lost)
     assert [e.id for e in store.events("f")] == ["e"]
     done = store.apply(two, [Commit(key=Key("f", "e", "a"))], 12.0)
     assert done == [Done(new=())]
