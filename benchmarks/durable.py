@@ -238,6 +238,7 @@ CASES = {
     "one chain of 200": (1, 200, 0.0),
     "128 chains of 40": (128, 40, 0.0),
     "1000 chains of 10": (1000, 10, 0.0),
+    "10 chains of 40, 10 ms a hop": (10, 40, 0.01),
     "100 chains of 20, 10 ms a hop": (100, 20, 0.01),
 }
 FEWER = {"dbos": 4, "langgraph": 4}

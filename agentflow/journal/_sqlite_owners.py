@@ -22,6 +22,8 @@ class SQLiteOwners:
         self._files = files
         self.db: Connection = files.db
         self._holdings = Holdings()
+        self._with_memos: set[tuple[str, str, str]] = set()
+        """Which deliveries may have memos, so that most commits need not look."""
         self._alive: set[int] = set()
         """The owners that have opened this store and not closed it."""
         self._version: int = self._data_version()
@@ -139,7 +141,9 @@ class SQLiteOwners:
         ).fetchone()
         if ended is None:
             return
-        self._holdings.flows.pop(flow, None)
+        held = self._holdings.flows.pop(flow, None)
+        if held is not None:
+            self._with_memos.difference_update(held.deliveries)
         if status == "failed":
             self.db.execute(
                 "UPDATE agentflow_deliveries SET dead = 1, owner = NULL "  # noqa: S608 -- ours

@@ -54,8 +54,6 @@ class SQLiteSteps(SQLiteOwners):
         super().__init__(files)
         with translated(files.path):
             self._batches = Batches(self.db, self._holdings)
-        self._with_memos: set[Key] = set()
-        """Which deliveries may have memos, so that most commits need not look."""
         self._take: dict[type[Any], Callable[[int, Any, float], Answer]] = {
             Append: self._append,
             Commit: self._commit,

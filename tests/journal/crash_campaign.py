@@ -183,7 +183,9 @@ def live_here(path: str, rounds: int, harm: Harm) -> int:
     try:
         with faulty_disk(path, harm.fault) as disk:
             trio.run(live, path, rounds)
-        Path(f"{path}.calls").write_text(json.dumps(disk.calls), encoding="utf-8")
+        new = Path(f"{path}.calls.new")
+        new.write_text(json.dumps(disk.calls), encoding="utf-8")
+        new.replace(f"{path}.calls")  # whole or not at all: it may be killed meanwhile
     except BaseException as error:  # noqa: ASYNC103, BLE001 -- the process ends with it
         kinds = leaves(error)
         if kinds == {JournalError}:
