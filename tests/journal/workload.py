@@ -23,6 +23,7 @@ from agentflow import (
     Router,
     TerminateEvent,
 )
+from agentflow._durable_parts import key_of
 from agentflow._packing import child_id, keyed_id
 from agentflow._steps import Key
 from agentflow.journal import once, this_delivery
@@ -78,6 +79,13 @@ class Run:
     attempts: dict[str, int] = attrs.field(factory=dict[str, int])
     """Which attempt at a delivery is on disk."""
 
+    def has_lost(self) -> bool:
+        """Return whether another process has this delivery: this one stalled too long."""
+        delivery, link = this_delivery()._delivery, this_delivery()._engine.link
+        assert link is not None
+        row = self.world.store.books.deliveries.get(key_of(delivery))
+        return row is None or row.owner != link.opened.owner
+
     def begin(self, event: Event) -> None:
         """A handler begins: its event must be on disk."""
         if not self.world.is_on:
@@ -85,7 +93,7 @@ class Run:
         if event.id not in self.world.store.books.entries:
             self.world.problem(f"{this_delivery().key} began before it was on disk")
         key, attempt = this_delivery().key, this_delivery().attempt
-        if attempt < self.attempts.get(key, 1):
+        if attempt < self.attempts.get(key, 1) and not self.has_lost():
             self.world.problem(f"{key} began with attempt {attempt} again")
 
     def row(self) -> None:
