@@ -286,6 +286,19 @@ def test_an_error_event_is_an_error() -> None:
     assert caught.value.code == "tool_use_failed"
 
 
+def test_a_status_of_failure_is_an_error() -> None:
+    """Whatever the body is."""
+    with pytest.raises(ServerFailed, match="lost it"):
+        decode(CODEC, 500, b'{"error": {"message": "lost it"}}')
+
+
+def test_text_that_is_empty_is_no_delta() -> None:
+    """Beside something else in the same chunk."""
+    decoder = CODEC.decoder()
+    got = decoder.feed(sse(delta(content="", reasoning="hm"), done=False))
+    assert list(got) == [ReasoningDelta("hm")]
+
+
 def test_an_error_body_with_a_good_status() -> None:
     """Its code stands for the status it should have had."""
     with pytest.raises(RateLimited, match="slow down"):
@@ -319,6 +332,7 @@ def test_reasoning_details_are_merged_and_go_back() -> None:
     pieces = [
         {"type": "reasoning.text", "text": "a", "index": 0, "format": None},
         {"type": "reasoning.text", "text": "b", "index": 0, "signature": "s"},
+        {"type": "reasoning.text", "text": "", "index": 0, "signature": None},
         {"type": "reasoning.encrypted", "data": "d", "index": 1},
     ]
     chunks = [delta(reasoning=p.get("text", ""), reasoning_details=[p]) for p in pieces]
