@@ -52,6 +52,9 @@ USERS = 20
 PAUSE_EVERY = 1.0
 """Seconds of load between two looks at the books."""
 
+MIN_LOOKS = 4
+"""So often the books are looked at, however slow the machine is."""
+
 
 class Job(Event):
     n: int
@@ -232,8 +235,10 @@ class Soak:
         async with AsyncDispatcher(
             self.router, tracer=self.tally, capacity=50
         ) as self.dispatcher:
-            while (now := anyio.current_time()) < start + seconds:
-                await self._load(min(now + PAUSE_EVERY, start + seconds))
+            while (now := anyio.current_time()) < start + seconds or len(
+                self.samples
+            ) < MIN_LOOKS:
+                await self._load(now + PAUSE_EVERY)
                 await self._settle()
                 self.samples.append((anyio.current_time() - start, megabytes()))
         assert self.dispatcher.statistics().workers == 0
