@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from agentflow import AsyncDispatcher, JournalError, JournalInUse
-from agentflow._steps import Append, Commit, Done, Entry, Key, Row
+from agentflow._steps import Append, Commit, Done, Entry, Key, Memo, Row
 from agentflow.journal import SQLiteJournal
 from agentflow.journal._schema import VERSION
 from agentflow.journal._sqlite_store import SQLiteStore
@@ -41,6 +41,18 @@ def test_a_second_owner_of_a_file_is_refused(tmp_path: Path) -> None:
         assert looking.flows() == []
     first.shut()
     SQLiteStore(path).shut()
+
+
+def test_what_a_delivery_has_kept_goes_with_it() -> None:
+    """(J8) The file does not grow with each step that is made once."""
+    store = SQLiteStore(":memory:")
+    owner = store.open(0.0).owner
+    key = Key("f", "f", "a")
+    store.apply(owner, [Append(entries=(entry("f", "a"),), fresh=True)], 0.0)
+    store.apply(owner, [Memo(key=key, name="once:n", value="1")], 0.0)
+    store.apply(owner, [Commit(key=key, fresh=True)], 0.0)
+    assert store.db.execute("SELECT * FROM agentflow_memos").fetchall() == []
+    store.shut()
 
 
 def test_a_commit_with_thousands_of_outputs_is_one(tmp_path: Path) -> None:

@@ -117,6 +117,15 @@ def test_what_is_open_is_counted_by_who_has_it(store: AnyStore) -> None:
     ]
 
 
+def test_what_another_owner_has_is_fenced_while_both_live(store: AnyStore) -> None:
+    """(J1) Only who has a delivery can finish it, and only once."""
+    one, two = (store.open(0.0, lease=1000.0).owner for _ in range(2))
+    store.apply(one, [Append(entries=(entry("e", "a"),), fresh=True)], 0.0)
+    commit = Commit(key=Key("f", "e", "a"), fresh=True)
+    assert store.apply(two, [commit], 1.0) == [Fenced()]
+    assert store.apply(one, [commit, commit], 1.0) == [Done(new=()), Fenced()]
+
+
 def test_an_owner_is_told_what_others_change() -> None:
     """(J17) In memory at once."""
     store = MemoryStore()
