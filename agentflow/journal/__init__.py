@@ -2,11 +2,13 @@
 
 General layout:
 
-- `_journals`: what users name; `_link`: group commit, over any store; `_bell`: how other
-  processes wake the session that has a file
+- `_journals`: what users name; `_link`: group commit, over any store; `_clock`: the time
+  that is stored; `_bell`: how other processes wake the session that has a file
 - stores, which take the steps of ``agentflow._steps``: `_memory` and, on SQLite,
-  `_sqlite_store` of `_sqlite_owners`, `_sqlite_steps` and `_sqlite_looks`
-- `_sqlite_visit`: a file as others than its session see it; `_story`: one flow of it
+  `_sqlite_store` of `_sqlite_owners`, `_sqlite_steps`, `_sqlite_sits` and `_sqlite_looks`
+- how a batch becomes one statement: `_sqlite_batch`, with `_schema` and `_holdings`
+- `_tidying`: what need not be kept; `_sqlite_visit`: a file as others than its session see
+  it; `_story`: one flow of it
 - the session's side is in the kernel: ``agentflow._durable`` and its neighbours
 
 docs/durable.md says what is promised.
